@@ -1,0 +1,162 @@
+"""One command, ``moviebot``: each stage is a typed function, and its flags are that function's arguments.
+
+Exit codes: 0 success; 1 a failure that is not the person's (with a traceback); 2 the person's mistake (one line on
+standard error); 130 interrupted. The modules behind a command are imported when it is called, so that ``--help`` is
+quick.
+"""
+
+import errno
+import importlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from moviebot import __version__
+from moviebot.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class Command(NamedTuple):
+    """A stage that is a plain function: where it is, and one line on what it does."""
+
+    module: str
+    function: str
+    summary: str
+    positional: bool = False
+
+
+COMMANDS = {
+    "catalogue": Command("moviebot.data.catalogue", "build_catalogue", "build a catalogue from IMDb's TSVs or a table"),
+    "teach": Command("moviebot.data.teacher", "teach", "let a teacher write questions, answers and recommendations"),
+    "clean": Command("moviebot.data.cleaning", "clean", "clean them, count every rejection, write the training sets"),
+    "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
+    "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional=True),
+    "demo": Command("moviebot.demo", "run_demo", "all of the above on the embedded sample, with a report"),
+}
+TRAINING = {
+    "fit": "train a model from a YAML config (LightningCLI)",
+    "validate": "measure a checkpoint on the validation movies",
+    "test": "measure a checkpoint on the test movies",
+    "predict": "write a checkpoint's predictions (answers, or an index)",
+}
+# The disk is full; the quota is; the file is larger than the process may write.
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class OneLineParser(ArgumentParser):
+    """A parser whose complaint is one line: what was given, what is allowed, where to look."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+        """Raise a :class:`UserError` instead of printing the usage and exiting."""
+        raise UserError(f"{message.rstrip('. ')}; see `{self.prog} --help`") from ex
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        The exit code.
+    """
+    _set_up_terminal()
+    try:
+        _dispatch(list(arguments))
+    except UserError as error:
+        print(f"moviebot: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nmoviebot: interrupted; what was finished is kept: run the same command to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe (`| head`) has left: nothing to complain about
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, RuntimeError) as error:
+        if not is_disk_full(error):
+            raise
+        print(
+            f"moviebot: the disk is full ({' '.join(str(error).split())}): free some space and run the same command "
+            "again; what was finished is kept",
+            file=sys.stderr,
+        )
+        return 2
+    except SystemExit as error:  # argparse after --help and --version; Lightning after Ctrl-C
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 0
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Say whether an error, or one that caused it, comes from a disk without room (PyTorch and Arrow wrap it)."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            return True
+        text = str(error)
+        if "No space left on device" in text or "File too large" in text or "PytorchStreamWriter failed" in text:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        print(f"moviebot {__version__}")
+    elif name in TRAINING:
+        from moviebot.training import run_lightning
+
+        run_lightning(arguments)
+    elif name in COMMANDS:
+        call_command(name, COMMANDS[name], rest)
+    else:
+        known = ", ".join([*COMMANDS, *TRAINING])
+        raise UserError(f"{name!r} is no command; the commands are {known}; see `moviebot --help`")
+
+
+def call_command(name: str, command: Command, arguments: list[str]) -> None:
+    """Parse a command's flags from its function's signature, and call it.
+
+    Raises:
+        UserError: a flag is unknown, missing or has a value of the wrong kind.
+    """
+    set_parsing_settings(docstring_parse_style=_google_style())
+    function: Callable[..., object] = getattr(importlib.import_module(command.module), command.function)
+    parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
+    parser.add_function_arguments(function, as_positional=command.positional, fail_untyped=True)
+    values = parser.instantiate_classes(parser.parse_args(arguments))
+    function(**values.as_dict())
+
+
+def _google_style() -> object:
+    from docstring_parser import DocstringStyle
+
+    return DocstringStyle.GOOGLE
+
+
+def _overview() -> str:
+    rows = {**{name: command.summary for name, command in COMMANDS.items()}, **TRAINING}
+    order = ["catalogue", "teach", "clean", "fit", "validate", "test", "predict", "bundle", "chat", "demo"]
+    lines = "\n".join(f"  {name:<10} {rows[name]}" for name in order)
+    return (
+        "usage: moviebot COMMAND [--help] ...\n\n"
+        "Turn a table of movies into a movie chatbot, and train every model in it.\n\n"
+        f"commands, in the order of a whole run:\n{lines}\n\n"
+        "`moviebot COMMAND --help` lists a command's flags; `moviebot fit --config FILE --print_config` shows a config."
+    )
+
+
+def _set_up_terminal() -> None:
+    """Show our log and the libraries' warnings, not their chatter."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("moviebot").setLevel(logging.INFO)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked loader workers would warn
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # small sets load faster without
