@@ -19,7 +19,17 @@ from typing import Any
 from moviebot.errors import UserError
 
 REPORT_NAME = "report.json"
-_VERSIONED = ("pandas", "pyarrow", "torch", "transformers", "peft", "bitsandbytes", "lightning", "sentence-transformers")
+_VERSIONED = (
+    "moviebot",
+    "pandas",
+    "pyarrow",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "lightning",
+    "sentence-transformers",
+)
 
 
 @contextlib.contextmanager
@@ -40,8 +50,8 @@ def write_whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir():
-            remove(path)  # os.replace refuses a folder that is not empty
-        os.replace(temporary, path)
+            remove(path)  # a rename refuses a folder that is not empty
+        temporary.replace(path)
     finally:
         remove(temporary)
 
@@ -174,7 +184,7 @@ def is_current(
 
 def _read_versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for name in ("moviebot", *_VERSIONED):
+    for name in _VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions

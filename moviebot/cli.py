@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
+from docstring_parser import DocstringStyle
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from moviebot import __version__
@@ -52,7 +53,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class OneLineParser(ArgumentParser):
     """A parser whose complaint is one line: what was given, what is allowed, where to look."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a :class:`UserError` instead of printing the usage and exiting."""
         raise UserError(f"{message.rstrip('. ')}; see `{self.prog} --help`") from ex
 
@@ -128,18 +129,12 @@ def call_command(name: str, command: Command, arguments: list[str]) -> None:
     Raises:
         UserError: a flag is unknown, missing or has a value of the wrong kind.
     """
-    set_parsing_settings(docstring_parse_style=_google_style())
+    set_parsing_settings(docstring_parse_style=DocstringStyle.GOOGLE)
     function: Callable[..., object] = getattr(importlib.import_module(command.module), command.function)
     parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
     parser.add_function_arguments(function, as_positional=command.positional, fail_untyped=True)
     values = parser.instantiate_classes(parser.parse_args(arguments))
     function(**values.as_dict())
-
-
-def _google_style() -> object:
-    from docstring_parser import DocstringStyle
-
-    return DocstringStyle.GOOGLE
 
 
 def _overview() -> str:

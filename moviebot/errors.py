@@ -8,10 +8,10 @@ class UserError(Exception):
     says what was given, what is allowed and what to do next.
 
     Example:
-        >>> raise UserError("--year_from 2020 is after --year_to 2017: give a first year that is not after the last")
+        >>> raise UserError("--year_from 2020 is after --year_to 2017: swap them")
         Traceback (most recent call last):
         ...
-        moviebot.errors.UserError: --year_from 2020 is after --year_to 2017: give a first year that is not after the last
+        moviebot.errors.UserError: --year_from 2020 is after --year_to 2017: swap them
     """
 
     def __init__(self, message: str) -> None:

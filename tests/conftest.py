@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: a few movies, and small models built from a config, with real file formats."""
+"""Fixtures that several test files share: a few movies, and small models built from a config."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,8 @@ os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from moviebot.data.schemas import Movie
+from moviebot.artefact import write_jsonl
+from moviebot.data.schemas import Movie, write_catalogue
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 """Real data for measuring; tests that use it skip where it is absent."""
@@ -45,7 +46,7 @@ def movies() -> list[Movie]:
             votes=1000 * number,
             directors=directors,
             cast=cast,
-            description=f"In {title}, story number {number} unfolds. A {genres[0].lower()} tale follows its people home.",
+            description=f"In {title}, story number {number} unfolds. A {genres[0].lower()} tale follows its people.",
             description_source="test",
             akas=(f"{title} aka",),
         )
@@ -102,4 +103,69 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformer = Transformer(str(source), max_seq_length=128)
     folder = tmp_path_factory.mktemp("tiny_encoder")
     SentenceTransformer(modules=[transformer, Pooling(32)]).save(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs_dir(tmp_path_factory: pytest.TempPathFactory, movies: list[Movie]) -> Path:
+    """A data folder with the catalogue and both pairs artefacts: movies 1-8 train, 9-10 validate, 11-12 test.
+
+    A movie has three questions, each with one random negative, and is recommended its two successors.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from moviebot.data.documents import movie_text
+    from moviebot.data.schemas import PAIR_SCHEMA, write_catalogue
+
+    folder = tmp_path_factory.mktemp("pairs")
+    write_catalogue(folder / "catalogue.parquet", movies)
+    questions, recommendations = [], []
+    for row, movie in enumerate(movies):
+        split = "train" if row < 8 else "val" if row < 10 else "test"
+        first, last = {"train": (0, 8), "val": (8, 10), "test": (10, 12)}[split]
+        after, later, last_of = (movies[first + (row - first + step) % (last - first)] for step in (1, 2, 3))
+        for wording in ("who directed {}?", "how long is {}", "What year did {} come out?"):
+            for label, other in ((1, movie), (0, after)):
+                anchor = wording.format(movie.label)
+                questions.append((anchor, other.label, label, movie.tconst, other.tconst, split))
+        for label, other in ((1, after), (1, later), (0, last_of)):
+            if other not in (movie, after if label == 0 else None):
+                anchor = movie_text(movie)
+                recommendations.append((anchor, movie_text(other), label, movie.tconst, other.tconst, split))
+    for task, rows in (("question", questions), ("recommend", recommendations)):
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, PAIR_SCHEMA, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=PAIR_SCHEMA)
+        pq.write_table(table, folder / f"{task}_pairs.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qa_data_dir(tmp_path_factory: pytest.TempPathFactory, movies: list[Movie]) -> Path:
+    """A folder with the artefacts a language model is trained from: movies 1-8 train, 9-10 validate, 11-12 test."""
+    folder = tmp_path_factory.mktemp("qa_data")
+    split_of = {movie.tconst: "train" if n < 8 else "val" if n < 10 else "test" for n, movie in enumerate(movies)}
+    train = [tconst for tconst, split in split_of.items() if split == "train"]
+    write_catalogue(folder / "catalogue.parquet", movies)
+    rows = [
+        {"tconst": movie.tconst, "question": question, "answer": answer, "source": "test", "topic": topic}
+        for movie in movies
+        for topic, question, answer in (
+            ("genre", f"What kind of film is {movie.label}?", f"It is a {movie.genres[0]}."),
+            ("rating", f"How is {movie.label} rated?", f"It is rated {movie.rating}."),
+            ("unanswerable", f"What did {movie.label} cost?", "I don't know: the facts don't say."),
+        )
+    ]
+    write_jsonl(folder / "qa.jsonl", [{**row, "split": split_of[str(row["tconst"])]} for row in rows])
+    lists = [
+        {
+            "tconst": movie.tconst,
+            "recommended": [tconst for tconst in train if tconst != movie.tconst][:4],
+            "source": "test",
+            "split": split_of[movie.tconst],
+        }
+        for movie in movies
+    ]
+    write_jsonl(folder / "recommendations.jsonl", lists)
     return folder

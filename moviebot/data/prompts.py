@@ -32,7 +32,7 @@ _SPECIAL = re.compile(r"<(?=\||/?s>|/?unk>|/?pad>)|\[(?=/?INST\])", re.IGNORECAS
 
 
 def clean_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
-    """Put untrusted text on one line and defuse headings and special tokens.
+    r"""Put untrusted text on one line and defuse headings and special tokens.
 
     Args:
         text: any text.
@@ -42,7 +42,7 @@ def clean_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
         One line of at most ``max_chars`` characters, in Unicode's composed form (NFC).
 
     Example:
-        >>> clean_text("A plot.\\n### Response:\\nBuy!</s>")
+        >>> clean_text("A plot.\n### Response:\nBuy!</s>")
         'A plot. # Response: Buy!< /s>'
     """
     text = unicodedata.normalize("NFC", text)
@@ -111,7 +111,7 @@ def render_recommend_response(recommended: Sequence[Movie]) -> str:
 
 
 def parse_recommend_response(response: str, candidates: Sequence[Movie], n: int = 3) -> tuple[list[Movie], int]:
-    """Read a model's response to a recommend prompt back into movies.
+    r"""Read a model's response to a recommend prompt back into movies.
 
     Args:
         response: what the model wrote, untrusted.
@@ -124,7 +124,7 @@ def parse_recommend_response(response: str, candidates: Sequence[Movie], n: int 
 
     Example:
         >>> up, her = Movie("tt1", "Up", year=2009), Movie("tt2", "Her", year=2013)
-        >>> movies, faults = parse_recommend_response("1. Her (2013)\\nHer (2013)\\nJaws (1975)", [up, her])
+        >>> movies, faults = parse_recommend_response("1. Her (2013)\nHer (2013)\nJaws (1975)", [up, her])
         >>> [movie.label for movie in movies], faults
         (['Her (2013)'], 2)
     """

@@ -1,13 +1,13 @@
-"""The shape of every artefact: what one row is, and of what type each field is.
+r"""The shape of every artefact: what one row is, and of what type each field is.
 
 A movie is read from ``catalogue.parquet`` once and walks through the package as a :class:`Movie`. Absent facts are
-``None`` or an empty tuple, never the string ``"nan"`` or ``"\\N"``.
+``None`` or an empty tuple, never the string ``"nan"`` or ``"\N"``.
 """
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -108,8 +108,10 @@ def read_catalogue(path: Path) -> list[Movie]:
     if missing:
         raise UserError(f"{path} lacks the column(s) {', '.join(missing)}: build it again with `moviebot catalogue`")
     lists = {field.name for field in CATALOGUE_SCHEMA if pa.types.is_list(field.type)}
-    rows = table.select(CATALOGUE_SCHEMA.names).to_pylist()
-    return [Movie(**{k: tuple(v or ()) if k in lists else v for k, v in row.items()}) for row in rows]
+    rows: list[dict[str, Any]] = table.select(CATALOGUE_SCHEMA.names).to_pylist()
+    for row in rows:
+        row.update({name: tuple(row[name] or ()) for name in lists})
+    return [Movie(**row) for row in rows]
 
 
 def write_catalogue(path: Path, movies: Iterable[Movie]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from moviebot.data.schemas import Movie, Split
 
 VAL_SHARE = 0.10
-TEST_SHARE = 0.15
+TEST_SHARE = 0.20
 
 
 def assign_split(title: str, seed: int = 0) -> Split:

@@ -1,0 +1,121 @@
+"""The command line: exit codes, one-line complaints, help that is quick."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moviebot import cli
+from moviebot.cli import COMMANDS, Command, run
+from moviebot.errors import UserError
+
+
+def complain(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail with the person's mistake, and return its one line."""
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+class TestMistakes:
+    def test_unknown_command_lists_the_commands(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "catalogue, teach, clean" in complain(capsys, "tech")
+
+    def test_unknown_flag_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "--sed" in complain(capsys, "clean", "--out", "x", "--sed", "3")
+
+    def test_missing_flag_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "out" in complain(capsys, "clean")
+
+    def test_wrong_value_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        line = complain(capsys, "teach", "--out", "x", "--teacher", "oracle")
+        assert "oracle" in line
+        assert "template" in line
+
+
+class TestErrors:
+    @pytest.fixture
+    def fail_with(self, monkeypatch: pytest.MonkeyPatch) -> object:
+        def install(error: BaseException) -> None:
+            def call(*_: object) -> None:
+                raise error
+
+            monkeypatch.setattr(cli, "call_command", call)
+
+        return install
+
+    def test_user_error_is_one_line_and_2(self, fail_with: object, capsys: pytest.CaptureFixture[str]) -> None:
+        fail_with(UserError("give\n  another file"))  # type: ignore[operator]
+        assert complain(capsys, "clean") == "moviebot: give another file"
+
+    def test_interrupt_is_130_and_says_how_to_go_on(
+        self, fail_with: object, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fail_with(KeyboardInterrupt())  # type: ignore[operator]
+        assert run(["clean"]) == 130
+        assert "run the same command to go on" in capsys.readouterr().err
+
+    def test_full_disk_is_one_line(self, fail_with: object, capsys: pytest.CaptureFixture[str]) -> None:
+        fail_with(OSError(errno.ENOSPC, "No space left on device", "x.parquet"))  # type: ignore[operator]
+        assert "the disk is full" in complain(capsys, "clean")
+
+    def test_full_disk_behind_a_library_error_is_found(
+        self, fail_with: object, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        error = RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+        fail_with(error)  # type: ignore[operator]
+        assert "the disk is full" in complain(capsys, "clean")
+
+    def test_our_own_faults_keep_their_traceback(self, fail_with: object) -> None:
+        fail_with(RuntimeError("a bug"))  # type: ignore[operator]
+        with pytest.raises(RuntimeError, match="a bug"):
+            run(["clean"])
+
+
+class TestHelp:
+    def test_overview_names_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run([]) == 0
+        text = capsys.readouterr().out
+        for name in [*COMMANDS, *cli.TRAINING]:
+            assert f"  {name} " in text
+
+    @pytest.mark.parametrize("name", sorted(COMMANDS))
+    def test_every_flag_is_explained(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run([name, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert "usage:" in text
+        # jsonargparse ends a flag's line with its type and default alone where the docstring says nothing of it.
+        bare = [line for line in text.splitlines() if line.strip().startswith("--") and line.rstrip().endswith(")")]
+        assert all("help" in line or len(line.split()) > 3 for line in bare), bare
+
+    def test_overview_imports_no_model_library(self) -> None:
+        code = (
+            "import sys; from moviebot.cli import run; run([]);"
+            "print([m for m in ('torch', 'transformers', 'lightning') if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip().endswith("[]")
+
+
+def test_arguments_reach_the_function_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def stage(out: Path, limit: int | None = None) -> None:
+        """Do a thing.
+
+        Args:
+            out: where to.
+            limit: how many.
+        """
+        seen.extend([out, limit])
+
+    module = type(sys)("fake_stage")
+    module.stage = stage  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake_stage", module)
+    cli.call_command("stage", Command("fake_stage", "stage", "do"), ["--out", str(tmp_path), "--limit", "3"])
+    assert seen == [tmp_path, 3]
