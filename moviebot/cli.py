@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, get_origin, get_type_hints
 
 from docstring_parser import DocstringStyle
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -38,6 +38,8 @@ COMMANDS = {
     "clean": Command("moviebot.data.cleaning", "clean", "clean them, count every rejection, write the training sets"),
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
     "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional=True),
+    "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional=True),
+    "evaluate": Command("moviebot.report", "evaluate", "measure a bundle beside the untuned models", positional=True),
     "demo": Command("moviebot.demo", "run_demo", "all of the above on the embedded sample, with a report"),
 }
 TRAINING = {
@@ -133,14 +135,29 @@ def call_command(name: str, command: Command, arguments: list[str]) -> None:
     function: Callable[..., object] = getattr(importlib.import_module(command.module), command.function)
     parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
     parser.add_function_arguments(function, as_positional=command.positional, fail_untyped=True)
-    values = parser.instantiate_classes(parser.parse_args(arguments))
+    values = parser.instantiate_classes(parser.parse_args(_bracket_lists(function, arguments)))
     function(**values.as_dict())
 
 
+def _bracket_lists(function: Callable[..., object], arguments: list[str]) -> list[str]:
+    """Let a list be written as people write one: ``--task qa,recommend`` for the parser's ``--task [qa,recommend]``."""
+    lists = {f"--{name}" for name, kind in get_type_hints(function).items() if get_origin(kind) in (list, tuple)}
+    bracketed = []
+    for position, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if equals and flag in lists and not value.startswith("["):
+            word = f"{flag}=[{value}]"
+        elif position and arguments[position - 1] in lists and not word.startswith("["):
+            word = f"[{word}]"
+        bracketed.append(word)
+    return bracketed
+
+
 def _overview() -> str:
-    rows = {**{name: command.summary for name, command in COMMANDS.items()}, **TRAINING}
-    order = ["catalogue", "teach", "clean", "fit", "validate", "test", "predict", "bundle", "chat", "demo"]
-    lines = "\n".join(f"  {name:<10} {rows[name]}" for name in order)
+    summaries = [(name, command.summary) for name, command in COMMANDS.items()]
+    data_stages = list(COMMANDS).index("clean") + 1  # training comes behind them
+    rows = [*summaries[:data_stages], *TRAINING.items(), *summaries[data_stages:]]
+    lines = "\n".join(f"  {name:<10} {summary}" for name, summary in rows)
     return (
         "usage: moviebot COMMAND [--help] ...\n\n"
         "Turn a table of movies into a movie chatbot, and train every model in it.\n\n"

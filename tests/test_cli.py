@@ -102,6 +102,25 @@ class TestHelp:
         assert done.stdout.strip().endswith("[]")
 
 
+@pytest.mark.parametrize("words", [["--task", "qa,recommend"], ["--task=qa,recommend"], ["--task", "[qa,recommend]"]])
+def test_lists_are_written_as_people_write_them(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def stage(task: tuple[str, ...] = ()) -> None:
+        """Do a thing.
+
+        Args:
+            task: which.
+        """
+        seen.append(task)
+
+    module = type(sys)("fake_stage")
+    module.stage = stage  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake_stage", module)
+    cli.call_command("stage", Command("fake_stage", "stage", "do"), words)
+    assert seen == [("qa", "recommend")]
+
+
 def test_arguments_reach_the_function_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 

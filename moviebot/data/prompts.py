@@ -46,7 +46,8 @@ def clean_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
         'A plot. # Response: Buy!< /s>'
     """
     text = unicodedata.normalize("NFC", text)
-    text = "".join(" " if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") else char for char in text)
+    if not text.isprintable():  # most text is: the letter by letter look below is needed for little of it
+        text = "".join(" " if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") else char for char in text)
     text = _SPECIAL.sub(lambda match: f"{match[0]} ", _HEADING.sub("#", " ".join(text.split())))
     if len(text) <= max_chars:
         return text

@@ -1,0 +1,18 @@
+"""From a table of movies to samples a model can learn from, one file a stage.
+
+The flow (each arrow is a command, each name in the right column a file in ``--out``; :mod:`moviebot.data.schemas` says
+what one row is)::
+
+    IMDb TSVs (imdb) | any table (table) | the sample
+        |  moviebot catalogue   catalogue, descriptions beside the TSVs
+        v
+    catalogue.parquet (similar.jsonl: lists that came with the TSVs)
+        |  moviebot teach       teacher: template_teacher (wordings, recommendations) | openai_teacher
+        v
+    teacher_raw.jsonl           append-only, verbatim
+        |  moviebot clean       cleaning (judging), typos, pairs, documents, splits
+        v
+    qa.jsonl, recommendations.jsonl            -> prompts    -> the language model's samples
+    question_pairs.parquet, recommend_pairs.parquet          -> the retrievers' samples
+    rejects.jsonl, report.json  what was thrown away and why; counts of every stage
+"""

@@ -1,0 +1,251 @@
+"""Batches for the language model, from the cleaned questions, answers and recommendation lists."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import datasets
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from moviebot.artefact import hash_path, write_whole
+from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader
+from moviebot.data.prompts import render_question_prompt
+from moviebot.data.qa_sample import Sample, balance, render_qa, render_recommendation
+from moviebot.data.schemas import SPLITS, Movie, Split, read_catalogue, read_qa, read_recommendations
+from moviebot.data.tokenise import (
+    collate_prompts,
+    collate_samples,
+    encode_answer,
+    encode_prompt,
+    load_tokenizer,
+    pad_id_of,
+)
+from moviebot.errors import UserError
+from moviebot.modules.pretrained import SMOLLM2
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1  # of the cached samples; a change makes them anew
+
+
+class MovieQADataModule(LightningDataModule):
+    """Questions and recommendations as prompt/answer samples, tokenised once.
+
+    Reads ``catalogue.parquet``, ``qa.jsonl`` and ``recommendations.jsonl`` (made by ``moviebot catalogue``, ``teach``
+    and ``clean``). The tokens are kept as Arrow files in ``data_dir/cache``, under a hash of all that decides them.
+
+    Args:
+        data_dir: the folder of the artefacts.
+        tokenizer: the base model whose tokenizer is used; the command line takes it from the model's ``base``.
+        batch_size: samples a training batch.
+        eval_batch_size: samples a batch when validating, testing and predicting.
+        max_length: the most tokens of prompt and answer; a longer sample's description is cut.
+        limit_train: train on this many samples at most, topics balanced; None for all.
+        limit_val: validate on this many at most.
+        limit_test: test and predict on this many at most.
+        recommend_share: the part of the samples that are recommendations, 0 to 1; None treats them as one more topic.
+        num_workers: processes that prepare batches; 0 is right for small samples.
+        seed: of the subsets, the distractors and the order.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        tokenizer: str = SMOLLM2,
+        batch_size: int = 8,
+        eval_batch_size: int = 8,
+        max_length: int = 1024,
+        limit_train: int | None = None,
+        limit_val: int | None = None,
+        limit_test: int | None = None,
+        recommend_share: float | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.data_dir = Path(data_dir)
+        self.tokenizer_name = tokenizer
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.max_length = max_length
+        self.limits: dict[Split, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
+        self.recommend_share = recommend_share
+        self.num_workers = num_workers
+        self.seed = seed
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._datasets: dict[Split, datasets.Dataset] = {}
+        self._train_loader: ResumableDataLoader | None = None
+        self._resume_from: dict[str, int] = {}
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base model's tokenizer, loaded when first wanted."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.tokenizer_name)
+        return self._tokenizer
+
+    def prepare_data(self) -> None:
+        """Render and tokenise what is not yet in the cache.
+
+        Raises:
+            UserError: an artefact is absent or damaged, or a split has no sample left.
+        """
+        cache = self._cache_dir()
+        if cache.is_dir():
+            return
+        movies = {movie.tconst: movie for movie in read_catalogue(self.data_dir / "catalogue.parquet")}
+        with write_whole(cache) as temporary:
+            temporary.mkdir()
+            for split in SPLITS:
+                rows = self._tokenise(self._read_samples(split, movies), movies, split)
+                datasets.Dataset.from_list(rows).save_to_disk(str(temporary / split))
+
+    def setup(self, stage: str) -> None:
+        """Open the cached samples (memory-mapped)."""
+        if not self._datasets:
+            cache = self._cache_dir()
+            self._datasets = {split: datasets.load_from_disk(str(cache / split)) for split in SPLITS}
+
+    def train_dataloader(self) -> ResumableDataLoader:
+        """Batches of similar length in random order: see :func:`~moviebot.data.tokenise.collate_samples`."""
+        samples = self._datasets["train"]
+        self._train_loader = ResumableDataLoader(
+            cast("torch.utils.data.Dataset[Any]", samples),
+            batch_size=self.batch_size,
+            sampler=LengthGroupedSampler(samples["length"], self.batch_size, self.seed),
+            collate_fn=self.collate,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),  # its own, so that starting workers leaves the model's random state alone
+        )
+        if self._resume_from:
+            self._train_loader.load_state_dict(self._resume_from)
+            self._resume_from = {}
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how far the training epoch is: a checkpoint amid an epoch resumes there."""
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next training loader begin where the checkpoint was written."""
+        self._resume_from = state
+
+    def val_dataloader(self) -> ResumableDataLoader:
+        """Batches of the validation movies, longest last."""
+        return self._eval_dataloader("val")
+
+    def test_dataloader(self) -> ResumableDataLoader:
+        """Batches of the test movies, longest last."""
+        return self._eval_dataloader("test")
+
+    def predict_dataloader(self) -> ResumableDataLoader:
+        """The test movies' prompts alone: ``{"rows": [{"tconst", "question", "prompt", "answer", ...}]}``."""
+        return self._eval_dataloader("test", self.collate_prompts)
+
+    def sample_rows(self, split: Split, n: int) -> list[dict[str, Any]]:
+        """Return the first ``n`` rows of a split, topics mixed: what a callback shows."""
+        samples = self._datasets[split]
+        return [_describe(row) for row in samples.select(range(min(n, len(samples)))).to_list()]
+
+    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return ``input_ids``, ``attention_mask`` and ``labels`` (B, T), left-padded."""
+        prompts, answers = [row["prompt_ids"] for row in rows], [row["answer_ids"] for row in rows]
+        return collate_samples(prompts, answers, pad_id_of(self.tokenizer))
+
+    def collate_prompts(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the prompts' ``input_ids`` and ``attention_mask`` (B, T), and the rows they are from."""
+        batch = collate_prompts([row["prompt_ids"] for row in rows], pad_id_of(self.tokenizer))
+        return {**batch, "rows": [_describe(row) for row in rows]}
+
+    def _eval_dataloader(self, split: Split, collate: Any = None) -> ResumableDataLoader:  # noqa: ANN401
+        samples = self._datasets[split]
+        order = sorted(range(len(samples)), key=samples["length"].__getitem__)
+        return ResumableDataLoader(
+            cast("torch.utils.data.Dataset[Any]", samples.select(order)),
+            batch_size=self.eval_batch_size,
+            collate_fn=collate or self.collate,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),
+        )
+
+    def _cache_dir(self) -> Path:
+        files = [self.data_dir / name for name in ("catalogue.parquet", "qa.jsonl", "recommendations.jsonl")]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise UserError(
+                f"{self.data_dir} lacks {', '.join(missing)}: run `moviebot catalogue`, `teach` and `clean` with "
+                f"--out {self.data_dir} first, or give another --data.init_args.data_dir"
+            )
+        made_from = {
+            "format": _FORMAT,
+            "files": [hash_path(file) for file in files],
+            "tokenizer": self.tokenizer_name,
+            "vocabulary": hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()).hexdigest(),
+            "max_length": self.max_length,
+            "limits": self.limits,
+            "recommend_share": self.recommend_share,
+            "seed": self.seed,
+        }
+        return self.data_dir / "cache" / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+
+    def _read_samples(self, split: Split, movies: dict[str, Movie]) -> list[Sample]:
+        pairs, lists = (
+            read_qa(self.data_dir / "qa.jsonl"),
+            read_recommendations(self.data_dir / "recommendations.jsonl"),
+        )
+        splits: dict[str, Split] = {pair.tconst: pair.split for pair in pairs} | {
+            row.tconst: row.split for row in lists
+        }
+        unknown = splits.keys() - movies.keys()
+        if unknown:
+            raise UserError(
+                f"{self.data_dir}: catalogue.parquet lacks {len(unknown)} movies of qa.jsonl or recommendations.jsonl, "
+                f"for example {min(unknown)}: run `moviebot clean --out {self.data_dir}` again"
+            )
+        samples = [render_qa(pair, movies[pair.tconst]) for pair in pairs if pair.split == split]
+        samples += [render_recommendation(row, movies, splits, self.seed) for row in lists if row.split == split]
+        return balance(samples, self.limits[split], self.recommend_share, self.seed)
+
+    def _tokenise(self, samples: list[Sample], movies: dict[str, Movie], split: Split) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        cut = dropped = 0
+        for sample in samples:
+            fitted = self._fit(sample, movies[sample.tconst])
+            if fitted is None:
+                dropped += 1
+                continue
+            cut += fitted[0] is not sample
+            rows.append(fitted[1])
+        logger.info("%s: %d samples (%d descriptions cut, %d too long)", split, len(rows), cut, dropped)
+        if not rows:
+            raise UserError(
+                f"{self.data_dir} has no {split} sample ({dropped} were longer than --data.init_args.max_length "
+                f"{self.max_length}): teach more movies, or raise max_length"
+            )
+        return rows
+
+    def _fit(self, sample: Sample, movie: Movie) -> tuple[Sample, dict[str, Any]] | None:
+        """Tokenise a sample; where it is too long, cut the description. The answer and its end are never cut."""
+        answer_ids = encode_answer(self.tokenizer, sample.answer)
+        assert answer_ids[-1] == self.tokenizer.eos_token_id  # else the model would never learn to stop
+        words = (movie.description or "").split()
+        while len(prompt_ids := encode_prompt(self.tokenizer, sample.prompt)) + len(answer_ids) > self.max_length:
+            if sample.task == "recommend" or not words:
+                return None
+            words = words[: len(words) * 9 // 10]
+            shorter = replace(movie, description=" ".join(words) or None)
+            prompt = render_question_prompt(sample.question, shorter)
+            sample = replace(sample, prompt=prompt)
+        ids = {"prompt_ids": prompt_ids, "answer_ids": answer_ids, "length": len(prompt_ids) + len(answer_ids)}
+        return sample, {**asdict(sample), **ids}
+
+
+def _describe(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("tconst", "task", "group", "question", "prompt", "answer")}

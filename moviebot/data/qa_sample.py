@@ -1,0 +1,122 @@
+"""From cleaned artefacts to the samples a language model is trained on: prompt, answer, and where they are from.
+
+The prompts are :mod:`moviebot.data.prompts`', which inference uses too.
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from moviebot.data.prompts import render_question_prompt, render_recommend_prompt, render_recommend_response
+from moviebot.data.schemas import Movie, QAPair, RecommendationList, Split, Task
+
+CANDIDATES = 20
+SHOWN = 3
+# The movies that may stand in a prompt of each split: a training prompt must not name a movie of the test.
+_VISIBLE: dict[Split, tuple[Split, ...]] = {
+    "train": ("train",),
+    "val": ("train", "val"),
+    "test": ("train", "val", "test"),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training sample.
+
+    Attributes:
+        task: ``qa`` or ``recommend``.
+        group: the topic of a question, or ``recommend``: what subsets are balanced over.
+        tconst: the movie it is about.
+        question: the person's words, or the request for recommendations.
+        prompt: the whole prompt.
+        answer: what the model should write.
+    """
+
+    task: Task
+    group: str
+    tconst: str
+    question: str
+    prompt: str
+    answer: str
+
+
+def render_qa(pair: QAPair, movie: Movie) -> Sample:
+    """Render a question/answer pair."""
+    prompt = render_question_prompt(pair.question, movie)
+    return Sample("qa", pair.topic or "qa", pair.tconst, pair.question, prompt, pair.answer)
+
+
+def render_recommendation(
+    row: RecommendationList, movies: Mapping[str, Movie], splits: Mapping[str, Split], seed: int = 0
+) -> Sample:
+    """Render a recommendation list: its movies first, best first, then distractors; the answer is the first three.
+
+    Best first is how the retriever offers candidates at inference. The distractors come from the splits that the
+    row's own split may see, and differ from row to row.
+
+    Args:
+        row: the list.
+        movies: the catalogue by id.
+        splits: the split of each movie that has rows; distractors are drawn from these.
+        seed: of the distractors' draw.
+    """
+    movie = movies[row.tconst]
+    chosen = [movies[tconst] for tconst in row.recommended if tconst in movies][:CANDIDATES]
+    labels = {movie.label, *(candidate.label for candidate in chosen)}
+    pool = [tconst for tconst, split in splits.items() if split in _VISIBLE[row.split] and tconst in movies]
+    draw = random.Random(f"{seed}:{row.tconst}")
+    for tconst in draw.sample(pool, k=min(len(pool), 3 * CANDIDATES)):
+        if len(chosen) == CANDIDATES:
+            break
+        if movies[tconst].label not in labels:
+            chosen.append(movies[tconst])
+            labels.add(movies[tconst].label)
+    prompt = render_recommend_prompt(movie, chosen, n=SHOWN)
+    answer = render_recommend_response(chosen[:SHOWN])
+    return Sample("recommend", "recommend", row.tconst, f"Recommend movies like {movie.label}", prompt, answer)
+
+
+def balance(samples: Iterable[Sample], limit: int | None, recommend_share: float | None, seed: int = 0) -> list[Sample]:
+    """Choose at most ``limit`` samples, every topic alike and every movie as seldom as can be; deterministic.
+
+    Args:
+        samples: all of one split.
+        limit: how many to keep; None keeps all.
+        recommend_share: the part that is recommendations, 0 to 1; None treats them as one more topic.
+        seed: of the draw.
+
+    Returns:
+        The samples, topics mixed.
+    """
+    shuffled = sorted(samples, key=lambda sample: (sample.group, sample.tconst, sample.question))
+    random.Random(seed).shuffle(shuffled)
+    recommend = [sample for sample in shuffled if sample.task == "recommend"]
+    qa = [sample for sample in shuffled if sample.task == "qa"]
+    if recommend_share is None:
+        return _take_in_turns([*recommend, *qa], limit)
+    total = len(shuffled) if limit is None else limit
+    n_recommend = min(len(recommend), round(total * recommend_share))
+    chosen = [*recommend[:n_recommend], *_take_in_turns(qa, total - n_recommend)]
+    random.Random(seed).shuffle(chosen)
+    return chosen
+
+
+def _take_in_turns(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
+    """Take one sample of each group in turn, preferring movies not yet taken."""
+    if limit is None or limit >= len(samples):
+        return list(samples)
+    queues: dict[str, list[Sample]] = {}
+    for sample in samples:
+        queues.setdefault(sample.group, []).append(sample)
+    taken: list[Sample] = []
+    seen: set[str] = set()
+    while len(taken) < limit:
+        for group in sorted(queues):
+            if len(taken) == limit or not queues[group]:
+                continue
+            fresh = next((i for i, sample in enumerate(queues[group][:50]) if sample.tconst not in seen), 0)
+            sample = queues[group].pop(fresh)
+            seen.add(sample.tconst)
+            taken.append(sample)
+    return taken

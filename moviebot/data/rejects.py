@@ -1,0 +1,77 @@
+"""What was thrown away and why: one file, a closed list of reasons a stage."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal, get_args
+
+from moviebot.artefact import read_jsonl, write_jsonl
+
+REJECTS_NAME = "rejects.jsonl"
+MAX_RAW_CHARS = 2000
+
+CatalogueReason = Literal[
+    "cut_line",  # the file ends in the middle of this line
+    "bad_row",  # too many or too few fields, or a line that is not JSON
+    "not_utf8",
+    "bad_value",  # a year, a number or an id that can't be one
+    "no_title",
+    "duplicate_id",
+]
+CleanReason = Literal[
+    "duplicate_question",  # published fault 1: the same question, another answer
+    "malformed_json",  # published fault 2
+    "title_absent",  # published fault 3: the question doesn't say which movie
+    "unsupported_answer",  # published fault 4: the answer is not in the facts
+    "ambiguous_title",  # the title belongs to several movies and the question doesn't say the year
+    "repeated_pair",  # the same question with the same answer
+    "superseded",  # the same teacher answered the same request again, later
+    "empty",
+    "unknown_movie",  # a tconst or a recommended title that is not in the catalogue
+    "seed_recommended",  # a movie recommended for itself
+    "repeated_movie",  # twice in one list
+    "too_few_recommended",  # nothing left of a list
+]
+Reason = CatalogueReason | CleanReason
+CATALOGUE_REASONS: tuple[CatalogueReason, ...] = get_args(CatalogueReason)
+CLEAN_REASONS: tuple[CleanReason, ...] = get_args(CleanReason)
+
+
+class Rejects:
+    """Collects what one stage throws away.
+
+    Args:
+        stage: ``catalogue`` or ``clean``.
+
+    Example:
+        >>> rejects = Rejects("catalogue")
+        >>> rejects.add("bad_value", "tt1", "year 'abc'")
+        >>> rejects.count()["bad_value"], rejects.count()["cut_line"]
+        (1, 0)
+    """
+
+    def __init__(self, stage: Literal["catalogue", "clean"]) -> None:
+        self.stage = stage
+        self.rows: list[dict[str, str | None]] = []
+
+    def add(self, reason: Reason, tconst: str | None, raw: str) -> None:
+        r"""Note one thing thrown away.
+
+        Args:
+            reason: why.
+            tconst: the movie it was about, where that is known.
+            raw: the thing itself; bytes that are not UTF-8 (as surrogates) are shown as ``\xff``.
+        """
+        shown = raw[:MAX_RAW_CHARS].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        self.rows.append({"stage": self.stage, "reason": reason, "tconst": tconst, "raw": shown})
+
+    def count(self) -> dict[str, int]:
+        """Return the number thrown away by reason; every reason of the stage shows, even at 0."""
+        found = Counter(row["reason"] for row in self.rows)
+        return {reason: found[reason] for reason in (CATALOGUE_REASONS if self.stage == "catalogue" else CLEAN_REASONS)}
+
+    def write(self, folder: Path) -> None:
+        """Put this stage's rows into ``folder/rejects.jsonl``, leaving the other stages' as they are."""
+        path = folder / REJECTS_NAME
+        others = [row for row in read_jsonl(path) if row.get("stage") != self.stage] if path.is_file() else []
+        rows = [*others, *self.rows] if self.stage == "clean" else [*self.rows, *others]
+        write_jsonl(path, rows)

@@ -1,0 +1,91 @@
+"""From text to token ids: the one way that training and inference share.
+
+Prompt and answer are tokenised apart, so that the ids at their boundary are the same in training, where the answer is
+known, and at inference, where the model writes it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from moviebot.errors import UserError
+from moviebot.modules.pretrained import resolve_model
+
+IGNORE = -100  # the label of a token that is no target: PyTorch's cross-entropy leaves it out
+
+
+def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
+    """Load a base model's tokenizer.
+
+    Raises:
+        UserError: the tokenizer has no end token, so that a model could never learn to stop.
+    """
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(base))
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"the tokenizer of {base} has no end token (eos_token): choose a model that has one")
+    return tokenizer
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Return a prompt's ids, with the tokenizer's own start token and without its end token."""
+    ids: list[int] = list(tokenizer(prompt, add_special_tokens=True)["input_ids"])
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """Return an answer's ids, closed by the end token, which the model must learn to write."""
+    return [*tokenizer(answer.strip(), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def pad_left(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    """Stack rows of unequal length, filling on the left.
+
+    On the left, because generation continues from the last token, and because in training the answers then end
+    together: logits are wanted for the last few columns only.
+
+    Args:
+        rows: B lists of ids.
+        value: the filler.
+
+    Returns:
+        (B, T), int64, where T is the longest row's length.
+
+    Example:
+        >>> pad_left([[1, 2, 3], [4]], value=0).tolist()
+        [[1, 2, 3], [0, 0, 4]]
+    """
+    width = max(len(row) for row in rows)
+    return torch.tensor([[value] * (width - len(row)) + list(row) for row in rows], dtype=torch.int64)
+
+
+def collate_prompts(prompts: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Return ``input_ids`` and ``attention_mask`` (B, T) of left-padded prompts.
+
+    The mask follows from the lengths, never from the ids: the filler may be a token that also means something.
+    """
+    mask = pad_left([[1] * len(ids) for ids in prompts], 0)
+    return {"input_ids": pad_left(prompts, pad_id), "attention_mask": mask}
+
+
+def collate_samples(
+    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], pad_id: int
+) -> dict[str, torch.Tensor]:
+    """Return a training batch: ``input_ids``, ``attention_mask`` and ``labels``, each (B, T), left-padded.
+
+    Only the answer's tokens are labels, its end token among them; prompt and padding are :data:`IGNORE`.
+
+    Args:
+        prompts: B lists of ids.
+        answers: B lists of ids, each closed by the end token.
+        pad_id: the filler.
+    """
+    batch = collate_prompts([[*p, *a] for p, a in zip(prompts, answers, strict=True)], pad_id)
+    batch["labels"] = pad_left([[IGNORE] * len(p) + list(a) for p, a in zip(prompts, answers, strict=True)], IGNORE)
+    return batch
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id to pad with: the tokenizer's own, else its end token (masks follow lengths, so either is safe)."""
+    pad = tokenizer.pad_token_id
+    return int(tokenizer.eos_token_id if pad is None else pad)

@@ -1,0 +1,124 @@
+"""What the datamodule reads, what its loaders hold, and what it says of broken artefacts."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from moviebot.data.pairs_datamodule import MoviePairsDataModule, limit_pairs, read_pairs
+from moviebot.data.schemas import Movie, write_catalogue
+from moviebot.errors import UserError
+
+
+def open_data(folder: Path, stage: str = "fit", task: str = "question", **settings: object) -> MoviePairsDataModule:
+    data = MoviePairsDataModule(str(folder), task, **settings)  # type: ignore[arg-type]
+    data.setup(stage)
+    return data
+
+
+def test_init_reads_nothing() -> None:
+    assert MoviePairsDataModule("/nowhere", "question").movies == []
+
+
+def test_in_batch_trains_on_positives_and_labelled_on_all(pairs_dir: Path) -> None:
+    positives = list(open_data(pairs_dir, batch_size=4).train_dataloader())
+    assert all(batch.labels.all() for batch in positives)
+    labelled = torch.cat([batch.labels for batch in open_data(pairs_dir, negatives="labelled").train_dataloader()])
+    assert labelled.tolist().count(1) == labelled.tolist().count(0) == 24
+
+
+def test_only_train_movies_are_trained_on(pairs_dir: Path, movies: list[Movie]) -> None:
+    unseen = [movie.label for movie in movies[8:]]
+    for task in ("question", "recommend"):
+        data = open_data(pairs_dir, task=task, batch_size=4, hard_negatives=True)
+        texts = [text for batch in data.train_dataloader() for text in (*batch.anchors, *batch.samples)]
+        assert texts
+        assert not [text for text in texts if any(title in text for title in unseen)]
+
+
+def test_hard_negatives_are_the_remake_and_the_sequel(pairs_dir: Path) -> None:
+    data = open_data(pairs_dir, batch_size=8, hard_negatives=True)
+    found = {row.anchor: row.sample for row in data._find_hard_negatives().values()}
+    assert found == {
+        "The Red Lantern (1931)": "The Red Lantern (1987)",
+        "The Red Lantern (1987)": "The Red Lantern (1931)",
+    }
+    assert any((batch.labels == 0).any() for batch in data.train_dataloader())
+
+
+def test_evaluation_ranks_the_whole_catalogue(pairs_dir: Path, movies: list[Movie]) -> None:
+    documents, queries, pairs = open_data(pairs_dir).val_dataloader()
+    assert sorted(text for batch in documents for text in batch.texts) == sorted(movie.label for movie in movies)
+    assert sum(len(batch.texts) for batch in queries) == 6
+    for batch in queries:
+        for text, relevant, own in zip(batch.texts, batch.relevant, batch.own, strict=True):
+            assert movies[int(relevant[0])].label in text
+            assert own == -1
+    assert sum(len(batch.anchors) for batch in pairs) == 12
+
+
+def test_recommend_queries_leave_themselves_out(pairs_dir: Path, movies: list[Movie]) -> None:
+    _, queries, _ = open_data(pairs_dir, "test", "recommend").test_dataloader()
+    (batch,) = queries.batches
+    assert len(batch.texts) == 2
+    for text, relevant, own in zip(batch.texts, batch.relevant, batch.own, strict=True):
+        assert text.startswith(movies[int(own)].label)
+        assert own not in relevant
+
+
+def test_movies_that_read_the_same_are_one_document(tmp_path: Path, pairs_dir: Path, movies: list[Movie]) -> None:
+    twin = Movie("tt9999999", movies[8].title, year=movies[8].year)
+    shutil.copytree(pairs_dir, tmp_path, dirs_exist_ok=True)
+    write_catalogue(tmp_path / "catalogue.parquet", [twin, *movies])
+    documents, queries, _ = open_data(tmp_path).val_dataloader()
+    texts = [text for batch in documents for text in batch.texts]
+    assert len(texts) == len(set(texts)) == len(movies)
+    numbers = {int(n) for batch in documents for n in batch.groups}
+    assert all(int(n) in numbers for batch in queries for n in batch.relevant.flatten())
+
+
+def test_max_documents_keeps_the_right_ones(pairs_dir: Path) -> None:
+    documents, queries, _ = open_data(pairs_dir, max_documents=4).val_dataloader()
+    numbers = {int(n) for batch in documents for n in batch.groups}
+    assert len(numbers) == 4
+    assert {int(n) for batch in queries for n in batch.relevant.flatten()} <= numbers
+
+
+def test_predict_gives_the_catalogue_in_order(pairs_dir: Path, movies: list[Movie]) -> None:
+    batches = open_data(pairs_dir, "predict", eval_batch_size=5).predict_dataloader()
+    assert [text for batch in batches for text in batch.texts] == [movie.label for movie in movies]
+    assert [int(n) for batch in batches for n in batch.groups] == list(range(len(movies)))
+
+
+def test_limit_keeps_the_negatives_of_the_kept_anchors(pairs_dir: Path) -> None:
+    rows = read_pairs(pairs_dir / "question_pairs.parquet", "train")
+    kept = limit_pairs(rows, 5, seed=0)
+    assert [row.label for row in kept].count(1) == 5
+    assert {row.anchor for row in kept if row.label == 0} == {row.anchor for row in kept if row.label == 1}
+    assert limit_pairs(rows, 5, seed=0) == kept != limit_pairs(rows, 5, seed=1)
+
+
+def test_absent_and_broken_artefacts_are_named(tmp_path: Path, movies: list[Movie]) -> None:
+    with pytest.raises(UserError, match=r"catalogue\.parquet is not there: run `moviebot catalogue"):
+        open_data(tmp_path)
+    write_catalogue(tmp_path / "catalogue.parquet", movies)
+    with pytest.raises(UserError, match=r"question_pairs\.parquet is not there: run `moviebot clean"):
+        open_data(tmp_path)
+    (tmp_path / "question_pairs.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(UserError, match="not a whole Parquet file"):
+        open_data(tmp_path)
+    shutil.copy(tmp_path / "catalogue.parquet", tmp_path / "question_pairs.parquet")
+    with pytest.raises(UserError, match=r"lacks the column\(s\) anchor, sample, label"):
+        open_data(tmp_path)
+
+
+def test_a_split_without_positives_is_named(tmp_path: Path, pairs_dir: Path) -> None:
+    import pyarrow.parquet as pq
+
+    shutil.copy(pairs_dir / "catalogue.parquet", tmp_path)
+    table = pq.read_table(pairs_dir / "question_pairs.parquet")
+    keep = [split != "val" for split in table.column("split").to_pylist()]
+    pq.write_table(table.filter(keep), tmp_path / "question_pairs.parquet")
+    with pytest.raises(UserError, match="no positive pair of the split val"):
+        open_data(tmp_path)

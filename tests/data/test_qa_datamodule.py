@@ -1,0 +1,145 @@
+"""Samples, batches and their order. The tokenizer has one id a byte, so ids are read by eye."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from moviebot.artefact import write_jsonl
+from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader
+from moviebot.data.qa_datamodule import MovieQADataModule
+from moviebot.data.qa_sample import balance, render_recommendation
+from moviebot.data.schemas import Movie, RecommendationList, Split
+from moviebot.data.tokenise import IGNORE, collate_samples, encode_answer, encode_prompt
+from moviebot.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
+
+EOS = 1
+
+
+def make_data(folder: Path, base: Path, **settings: Any) -> MovieQADataModule:
+    data = MovieQADataModule(data_dir=folder, tokenizer=str(base), **{"max_length": 1500, **settings})
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+class TestTokens:
+    def test_only_the_answer_and_its_end_are_labels(self, tiny_llama: Path) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+        a, b = tokenizer.convert_tokens_to_ids(["a", "b"])
+        assert encode_prompt(tokenizer, "aab") == [a, a, b]
+        assert encode_answer(tokenizer, " b ") == [b, EOS]
+        batch = collate_samples([[a, a, b], [a]], [[b, EOS], [a, b, b, EOS]], pad_id=2)
+        assert batch["input_ids"].tolist() == [[a, a, b, b, EOS], [a, a, b, b, EOS]]
+        assert batch["labels"].tolist() == [[IGNORE, IGNORE, IGNORE, b, EOS], [IGNORE, a, b, b, EOS]]
+
+    def test_end_is_a_label_where_it_is_also_the_filler(self) -> None:
+        """SmolLM2's filler is its end token: a mask made from ids would hide the end from the loss."""
+        batch = collate_samples([[5], [6, 6, 6]], [[7, EOS], [8, EOS]], pad_id=EOS)
+        assert batch["labels"].tolist() == [[IGNORE, IGNORE, IGNORE, 7, EOS], [IGNORE, IGNORE, IGNORE, 8, EOS]]
+        assert batch["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+
+    def test_every_sample_ends_with_a_supervised_end(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        data = make_data(qa_data_dir, tiny_llama)
+        batches = [*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
+        assert sum(len(batch["labels"]) for batch in batches) == 48
+        for batch in batches:
+            assert (batch["labels"][:, -1] == EOS).all()
+            assert ((batch["labels"] == IGNORE) | (batch["labels"] == batch["input_ids"])).all()
+
+
+class TestSamples:
+    def test_training_and_inference_tokenise_alike(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        data = make_data(qa_data_dir, tiny_llama)
+        for row in data._datasets["train"]:
+            assert row["prompt_ids"] == encode_prompt(data.tokenizer, row["prompt"])
+
+    def test_splits_do_not_mix(self, tiny_llama: Path, qa_data_dir: Path, movies: list[Movie]) -> None:
+        data = make_data(qa_data_dir, tiny_llama)
+        rows = data.sample_rows("train", 100)
+        assert len(rows) == 32
+        unseen = [movie.title for movie in movies[8:]]
+        assert not [row for row in rows if any(title in row["prompt"] for title in unseen)]
+
+    def test_recommendation_offers_the_list_first_and_answers_its_first_three(self, movies: list[Movie]) -> None:
+        by_id = {movie.tconst: movie for movie in movies}
+        splits: dict[str, Split] = {movie.tconst: "train" if n < 9 else "test" for n, movie in enumerate(movies)}
+        row = RecommendationList("tt0000003", ("tt0000004", "tt0000008"), "test", "train")
+        sample = render_recommendation(row, by_id, splits)
+        offered = sample.prompt.partition("### Input:\n")[2].partition("\n\n")[0].split("\n")
+        assert offered[:2] == ["Night Ferry (1962)", "Salt and Thunder (2008)"]
+        assert len(offered) == len(set(offered)) == 8  # the nine training movies but the seed
+        assert sample.answer.split("\n") == offered[:3]
+        assert "Harbour Lights (1954)" not in offered
+        assert not {"Winter Wheat (2014)", "The Last Beekeeper (2017)", "Unfinished Maps"} & set(offered)
+        assert sample == render_recommendation(row, by_id, splits)
+
+    def test_limit_balances_topics(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        rows = make_data(qa_data_dir, tiny_llama, limit_train=8).sample_rows("train", 100)
+        groups = sorted(row["group"] for row in rows)
+        assert groups == ["genre"] * 2 + ["rating"] * 2 + ["recommend"] * 2 + ["unanswerable"] * 2
+        assert len({row["tconst"] for row in rows}) == 8  # each movie once, while there are enough
+        rows = make_data(qa_data_dir, tiny_llama, limit_train=8, recommend_share=0.5).sample_rows("train", 100)
+        assert sum(row["group"] == "recommend" for row in rows) == 4
+
+    def test_balance_keeps_all_without_a_limit(self) -> None:
+        assert balance([], None, None) == []
+
+    def test_too_long_a_sample_loses_description_not_answer(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        whole = {row["question"]: row for row in make_data(qa_data_dir, tiny_llama).sample_rows("train", 100)}
+        data = make_data(qa_data_dir, tiny_llama, max_length=430)
+        rows = list(data._datasets["train"])
+        cut = [row for row in rows if row["prompt"] != whole[row["question"]]["prompt"]]
+        assert cut
+        for row in rows:
+            assert row["length"] == len(row["prompt_ids"]) + len(row["answer_ids"]) <= 430
+            assert row["answer"] == whole[row["question"]]["answer"]
+            assert row["answer_ids"] == encode_answer(data.tokenizer, row["answer"])
+            assert row["prompt"].endswith("### Response:\n")
+
+    def test_nothing_left_is_one_line(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        with pytest.raises(UserError, match=r"no train sample \(32 were longer than .*max_length 50\)"):
+            make_data(qa_data_dir, tiny_llama, max_length=50)
+
+    def test_missing_artefact_is_one_line(self, tiny_llama: Path, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"lacks catalogue.parquet, qa.jsonl, recommendations.jsonl"):
+            make_data(tmp_path, tiny_llama)
+
+    def test_cache_follows_the_artefacts(self, tiny_llama: Path, qa_data_dir: Path, tmp_path: Path) -> None:
+        for file in qa_data_dir.iterdir():
+            if file.is_file():
+                (tmp_path / file.name).write_bytes(file.read_bytes())
+        make_data(tmp_path, tiny_llama)
+        make_data(tmp_path, tiny_llama)
+        assert len(list((tmp_path / "cache").iterdir())) == 1
+        rows = [json.loads(line) for line in (tmp_path / "qa.jsonl").read_text().splitlines()]
+        write_jsonl(tmp_path / "qa.jsonl", [{**row, "answer": "Changed."} for row in rows])
+        data = make_data(tmp_path, tiny_llama)
+        assert {row["answer"] for row in data.sample_rows("train", 100) if row["task"] == "qa"} == {"Changed."}
+
+
+class TestOrder:
+    def test_batches_are_of_similar_length_and_epochs_differ(self) -> None:
+        lengths = [(7 * n) % 100 for n in range(64)]
+        sampler = LengthGroupedSampler(lengths, batch_size=4)
+        first = list(sampler)
+        assert sorted(first) == list(range(64))
+        assert list(sampler) == first
+        spreads = [max(c) - min(c) for c in ([lengths[i] for i in first[b : b + 4]] for b in range(0, 64, 4))]
+        assert max(spreads) <= 10
+        sampler.set_epoch(1)
+        assert list(sampler) != first
+
+    def test_loader_goes_on_amid_an_epoch(self) -> None:
+        loader = ResumableDataLoader(list(range(10)), batch_size=2)  # type: ignore[arg-type]
+        batches = [batch.tolist() for batch in loader]
+        running = iter(loader)
+        next(running), next(running)
+        other = ResumableDataLoader(list(range(10)), batch_size=2)  # type: ignore[arg-type]
+        other.load_state_dict(loader.state_dict())
+        assert [batch.tolist() for batch in other] == batches[2:]
+        assert [batch.tolist() for batch in other] == batches  # the next epoch is whole

@@ -1,0 +1,125 @@
+"""The training command line: links, folders, errors in one line."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule
+
+from moviebot import training
+from moviebot.data.qa_datamodule import MovieQADataModule
+from moviebot.errors import UserError
+from moviebot.modules.qlora import QLoRALanguageModel
+from moviebot.training import describe_parser_error, run_lightning
+
+pytestmark = [
+    # Lightning 2.6.6 calls jsonargparse 4.53 by names that 5.0 will drop.
+    pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated"),
+    pytest.mark.filterwarnings("ignore:`max_epochs` was not set"),
+]
+MODEL = ["--model", "moviebot.modules.qlora.QLoRALanguageModel", "--model.init_args.base", "no/model"]
+DATA = ["--data", "moviebot.data.qa_datamodule.MovieQADataModule", "--data.init_args.data_dir", "nowhere"]
+PLAIN = [*MODEL, *DATA, "--trainer.logger=false", "--trainer.accelerator=cpu"]
+
+
+@pytest.fixture(autouse=True)
+def bare_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["moviebot"])  # Lightning warns where both args and a command line are given
+
+
+class TestParsing:
+    def test_instantiates_without_weights(self) -> None:
+        cli = run_lightning([*PLAIN, "--model.init_args.lora.r=4"], run=False)
+        assert isinstance(cli.model, QLoRALanguageModel)
+        assert cli.model.lora.r == 4
+        assert cli.model.model is None
+        assert cli.config["seed_everything"] == 0
+
+    def test_short_class_names_resolve(self) -> None:
+        cli = run_lightning(
+            [*(part.rpartition(".")[2] if "QA" in part or "QL" in part else part for part in PLAIN)], False
+        )
+        assert isinstance(cli.datamodule, MovieQADataModule)
+
+    def test_tokenizer_is_the_models_base(self) -> None:
+        cli = run_lightning(PLAIN, run=False)
+        assert isinstance(cli.datamodule, MovieQADataModule)
+        assert cli.datamodule.tokenizer_name == "no/model"
+
+    def test_link_targets_exist(self) -> None:
+        """A link to an argument that is not there would do nothing, without a word."""
+        import inspect
+
+        assert "tokenizer" in inspect.signature(MovieQADataModule).parameters
+        assert "base" in inspect.signature(QLoRALanguageModel).parameters
+
+    def test_a_datamodule_without_tokenizer_is_fine(self) -> None:
+        without = ["--data", "tests.test_training.Bare" if __name__.startswith("tests.") else f"{__name__}.Bare"]
+        cli = run_lightning([*MODEL, *without, "--trainer.logger=false", "--trainer.accelerator=cpu"], run=False)
+        assert type(cli.datamodule).__name__ == "Bare"
+
+
+class Bare(LightningDataModule):
+    """A datamodule without a tokenizer."""
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("argument", "message"),
+        [
+            ("--model.init_args.lrr=1", r"^lrr is no setting of QLoRALanguageModel; the closest are lr"),
+            ("--model.init_args.lora.rr=1", r"^lora.rr is no setting.*lora\.r"),
+            ("--model.init_args.lr=fast", r"^lr: 'fast' is not allowed; it must be float$"),
+            ("--model.init_args.lora.targets=everything", r"everything.*'all', 'attention'"),
+            ("--trainer.max_epoch=1", r"^trainer.max_epoch is no setting; the closest are trainer.max_epochs"),
+            ("--config=nowhere.yaml", r"nowhere.yaml"),
+        ],
+    )
+    def test_are_one_line(self, argument: str, message: str) -> None:
+        with pytest.raises(UserError, match=message) as caught:
+            run_lightning([*PLAIN, argument], run=False)
+        assert "\n" not in str(caught.value)
+        assert "<class" not in str(caught.value)
+
+    def test_misspelt_key_of_a_config_names_the_closest(self, tmp_path: Path) -> None:
+        config = tmp_path / "c.yaml"
+        config.write_text("model:\n  init_args:\n    gradient_checkpoint: true\n")
+        with pytest.raises(UserError, match=r"gradient_checkpoint is no setting.*gradient_checkpointing"):
+            run_lightning([*PLAIN, "--config", str(config)], run=False)
+
+    def test_unknown_message_is_kept(self) -> None:
+        assert describe_parser_error("Something\n  - else\n third") == "Something: else"
+
+
+class TestFolders:
+    def test_logger_and_run_share_the_folder(self, tmp_path: Path) -> None:
+        logger = "moviebot.callbacks.wandb_logger.OfflineFirstWandbLogger"
+        arguments = [*MODEL, *DATA, "--trainer.accelerator=cpu", f"--trainer.logger={logger}"]
+        cli = run_lightning([*arguments, f"--trainer.default_root_dir={tmp_path}/x"], run=False)
+        assert cli.trainer.default_root_dir == cli.trainer.log_dir == f"{tmp_path}/x"
+
+    @pytest.mark.parametrize(
+        "environment", [{"MOVIEBOT_TRIAL": "t7"}, {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "t7"}], ids=["own", "wandb"]
+    )
+    def test_trials_of_a_sweep_have_their_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+    ) -> None:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        cli = run_lightning([*PLAIN, f"--trainer.default_root_dir={tmp_path}"], run=False)
+        assert cli.trainer.default_root_dir == str(tmp_path / "t7")
+
+    def test_a_run_id_alone_is_no_trial(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WANDB_RUN_ID", "kept")
+        assert training._trial_name() == ""
+        assert "WANDB_SWEEP_ID" not in os.environ
+
+
+class TestCheckpointSettings:
+    def test_never_override_the_config(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        torch.save({"hyper_parameters": {"lr": 0.5, "base": "other/model"}}, tmp_path / "c.ckpt")
+        with caplog.at_level("WARNING", logger="moviebot.training"), pytest.raises(UserError, match="nowhere lacks"):
+            run_lightning(["fit", *PLAIN, "--model.init_args.lr=0.25", f"--ckpt_path={tmp_path}/c.ckpt"])
+        assert "was trained with lr=0.5; the config's 0.25 is used" in caplog.text
