@@ -135,7 +135,7 @@ def call_command(name: str, command: Command, arguments: list[str]) -> None:
     function: Callable[..., object] = getattr(importlib.import_module(command.module), command.function)
     parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
     parser.add_function_arguments(function, as_positional=command.positional, fail_untyped=True)
-    values = parser.instantiate_classes(parser.parse_args(_bracket_lists(function, arguments)))
+    values = parser.instantiate(parser.parse_args(_bracket_lists(function, arguments)))
     function(**values.as_dict())
 
 

@@ -14,8 +14,8 @@ def test_losses_of_every_run_are_plotted(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert plot_losses(tmp_path, tmp_path / "loss.png")
-    one_width = Image.open(tmp_path / "loss.png").width
-    assert one_width > 1000  # two panels side by side
+    with Image.open(tmp_path / "loss.png") as image:
+        assert image.width > 1000  # two panels side by side
 
 
 def test_no_run_no_plot(tmp_path: Path) -> None:
@@ -25,6 +25,6 @@ def test_no_run_no_plot(tmp_path: Path) -> None:
 
 def test_hit_curves(tmp_path: Path) -> None:
     plot_hits({"ours": [0.1, 0.5], "popularity": [0.0, 0.1]}, tmp_path / "hits.png")
-    image = Image.open(tmp_path / "hits.png").convert("RGB")
-    colours = image.getcolors(maxcolors=1 << 20) or []
+    with Image.open(tmp_path / "hits.png") as image:
+        colours = image.convert("RGB").getcolors(maxcolors=1 << 20) or []
     assert len(colours) > 20  # lines, not an empty frame

@@ -1,0 +1,95 @@
+"""Generation from dense weights."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit
+from transformers import AutoModelForCausalLM
+
+from moviebot.callbacks.adapter_checkpoint import export_adapter
+from moviebot.errors import UserError
+from moviebot.modules.dense import generate_texts, load_dense_model
+from moviebot.modules.qlora import LoraSettings, QLoRALanguageModel
+
+PROMPTS = ["Hi", "A much longer prompt than the first", "Third"]
+
+
+@pytest.fixture
+def trained(tiny_llama: Path) -> QLoRALanguageModel:
+    model = QLoRALanguageModel(base=str(tiny_llama), lora=LoraSettings(r=4, alpha=8), max_new_tokens=12)
+    model.configure_model()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.3)
+    return model
+
+
+def test_exported_adapter_answers_as_the_module_does(
+    trained: QLoRALanguageModel, tiny_llama: Path, tmp_path: Path
+) -> None:
+    export_adapter(trained, tmp_path / "adapter")
+    assert sorted(file.name for file in (tmp_path / "adapter").iterdir() if file.suffix != ".md") == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    model, tokenizer = load_dense_model(str(tiny_llama), tmp_path / "adapter")
+    assert not any(isinstance(module, Linear4bit) for module in model.modules())
+    assert not model.training
+    expected = trained.generate_batch(PROMPTS)
+    assert generate_texts(model, tokenizer, PROMPTS, max_new_tokens=12) == expected
+    untuned, _ = load_dense_model(str(tiny_llama))
+    assert generate_texts(untuned, tokenizer, PROMPTS, max_new_tokens=12) != expected  # the adapter did something
+
+
+def test_quantised_weights_are_not_the_published_ones(tiny_llama: Path) -> None:
+    nf4, _ = load_dense_model(str(tiny_llama))
+    published, _ = load_dense_model(str(tiny_llama), as_quantised=False)
+    reference = AutoModelForCausalLM.from_pretrained(tiny_llama).model.layers[0].mlp.up_proj.weight
+    assert torch.equal(published.model.layers[0].mlp.up_proj.weight, reference)
+    difference = (nf4.model.layers[0].mlp.up_proj.weight - reference).abs().max()
+    assert 0 < difference < 0.2 * reference.abs().max()
+
+
+def test_batching_and_order_do_not_change_answers(trained: QLoRALanguageModel, tiny_llama: Path) -> None:
+    model, tokenizer = load_dense_model(str(tiny_llama))
+    together = generate_texts(model, tokenizer, PROMPTS, max_new_tokens=10)
+    assert together == [generate_texts(model, tokenizer, [prompt], max_new_tokens=10)[0] for prompt in PROMPTS]
+    assert together == generate_texts(model, tokenizer, PROMPTS, max_new_tokens=10, batch_size=1)
+    assert generate_texts(model, tokenizer, []) == []
+
+
+def test_stops_at_the_end_token(tiny_llama: Path) -> None:
+    model, tokenizer = load_dense_model(str(tiny_llama))
+    unstopped = generate_texts(model, tokenizer, ["Hi"], max_new_tokens=10)[0]
+    letter = next(char for char in unstopped[1:] if char.isascii() and char.isalnum())
+    tokenizer.eos_token = letter
+    stopped = generate_texts(model, tokenizer, ["Hi"], max_new_tokens=10)[0]
+    assert letter not in stopped[:-1]
+    assert unstopped.startswith(stopped)
+    assert len(stopped) < len(unstopped)
+
+
+def test_missing_adapter_is_one_line(tiny_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no whole adapter folder: it lacks adapter_config.json and adapter_model"):
+        load_dense_model(str(tiny_llama), tmp_path / "nowhere")
+
+
+def test_adapter_of_another_base_is_one_line(trained: QLoRALanguageModel, tiny_llama: Path, tmp_path: Path) -> None:
+    export_adapter(trained, tmp_path / "adapter")
+    other = tmp_path / "other_base"
+    shutil.copytree(tiny_llama, other)
+    with pytest.raises(UserError, match=r"was trained on .*tiny_llama.*, not on .*other_base"):
+        load_dense_model(str(other), tmp_path / "adapter")
+
+
+def test_adapter_of_another_shape_is_one_line(trained: QLoRALanguageModel, tiny_llama: Path, tmp_path: Path) -> None:
+    export_adapter(trained, tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps({**config, "r": 8}))
+    with pytest.raises(UserError, match="does not fit"):
+        load_dense_model(str(tiny_llama), tmp_path / "adapter")

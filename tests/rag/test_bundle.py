@@ -1,0 +1,70 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moviebot.data.schemas import Movie, read_catalogue, write_catalogue
+from moviebot.errors import UserError
+from moviebot.rag.bundle import build_bundle, load_bundle
+
+
+def test_loads_whole(bundle_folder: Path, movies: list[Movie]) -> None:
+    bundle = load_bundle(bundle_folder)
+    assert bundle.movies == movies
+    assert bundle.adapter is None
+    assert bundle.title_index.ids == tuple(movie.tconst for movie in movies)
+    assert bundle.encode_labels(["Up"]).shape == (1, bundle.title_index.vectors.shape[1])
+    manifest = yaml.safe_load((bundle_folder / "bundle.yaml").read_text())
+    assert {"catalogue.parquet", "question_retriever", "recommend_retriever", "intent.npz"} <= manifest["parts"].keys()
+
+
+@pytest.fixture
+def copied(bundle_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle_folder, tmp_path / "copy"))
+
+
+def test_a_changed_catalogue_is_one_clear_line(copied: Path) -> None:
+    write_catalogue(copied / "catalogue.parquet", read_catalogue(copied / "catalogue.parquet")[:-1])
+    with pytest.raises(UserError, match="has changed since the bundle was built: build it again"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("part", ["catalogue.parquet", "title_index", "question_retriever", "intent.npz"])
+def test_a_missing_part_is_named(copied: Path, part: str) -> None:
+    path = copied / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError, match=f"lacks its {part}"):
+        load_bundle(copied)
+
+
+def test_what_is_no_bundle_is_named(tmp_path: Path, copied: Path) -> None:
+    with pytest.raises(UserError, match="is no bundle"):
+        load_bundle(tmp_path / "nowhere")
+    (copied / "bundle.yaml").write_text("format: [")
+    with pytest.raises(UserError, match="is damaged"):
+        load_bundle(copied)
+    (copied / "bundle.yaml").write_text("format: 99")
+    with pytest.raises(UserError, match="another format"):
+        load_bundle(copied)
+    (copied / "bundle.yaml").write_text("format: 1")
+    with pytest.raises(UserError, match="lacks an entry"):
+        load_bundle(copied)
+
+
+def test_building_complains_before_it_works(
+    bundle_folder: Path, tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    base = str(tiny_llama)
+    with pytest.raises(UserError, match=r"--recommend_retriever .* is no sentence-transformers folder"):
+        build_bundle(bundle_folder, tiny_encoder, tmp_path, base, tmp_path / "out")
+    with pytest.raises(UserError, match="moviebot catalogue"):
+        build_bundle(tmp_path, tiny_encoder, tiny_encoder, base, tmp_path / "out")
+    with pytest.raises(UserError, match="adapter"):
+        build_bundle(bundle_folder, tiny_encoder, tiny_encoder, base, tmp_path / "out", adapter=tmp_path)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("keep")
+    with pytest.raises(UserError, match="holds no bundle"):
+        build_bundle(bundle_folder, tiny_encoder, tiny_encoder, base, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"

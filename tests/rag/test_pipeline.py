@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+
+from moviebot.data.prompts import render_question_prompt, render_recommend_prompt
+from moviebot.data.schemas import Movie
+from moviebot.errors import UserError
+from moviebot.rag.bundle import load_bundle
+from moviebot.rag.pipeline import MAX_QUERY_CHARS, MovieBot, Query, check_query
+from tests.rag.conftest import ScriptedGenerator
+
+
+@pytest.fixture
+def bot(bundle_folder: Path) -> MovieBot:
+    return MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was Olga Sidorova."))
+
+
+def test_a_question_gets_the_movies_facts_and_the_models_answer(bot: MovieBot, movies: list[Movie]) -> None:
+    [answer] = bot.answer([Query("who directed Winter Wheat?")])
+    assert answer.intent == "question"
+    assert answer.movie == movies[9]
+    assert answer.prompt == render_question_prompt("who directed Winter Wheat?", movies[9])
+    assert answer.answer == "It was Olga Sidorova."
+    assert answer.grounded
+    assert not answer.abstained
+    assert answer.seconds["total"] >= answer.seconds["generate"] > 0
+
+
+def test_an_invented_answer_is_said_to_be_ungrounded(bundle_folder: Path) -> None:
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was Alan Smithee."))
+    [answer] = bot.answer([Query("who directed Winter Wheat?")])
+    assert not answer.grounded
+
+
+def test_a_decline_is_an_abstention(bundle_folder: Path) -> None:
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "I don't know: no budget is given."))
+    [answer] = bot.answer([Query("what was the budget of Winter Wheat?")])
+    assert answer.abstained
+    assert answer.grounded
+
+
+def test_recommendations_are_checked(bundle_folder: Path, movies: list[Movie]) -> None:
+    reply = "Night Ferry (1962)\nHarbour Lights (1954)\nNight Ferry (1962)\nJaws (1975)"
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: reply))
+    [answer] = bot.answer([Query("I loved Harbour Lights. What else should I watch?")])
+    assert answer.intent == "recommend"
+    assert answer.movie == movies[2]
+    assert answer.prompt == render_recommend_prompt(movies[2], answer.candidates)
+    assert movies[2] not in answer.candidates
+    assert answer.recommendations[0] == movies[3]
+    assert len(answer.recommendations) == len(set(answer.recommendations)) == 3
+    assert set(answer.recommendations) <= set(answer.candidates)
+    assert answer.faults == 3
+    assert all(movie.label in answer.answer for movie in answer.recommendations)
+
+
+def test_a_wish_without_a_movie_is_answered_from_the_catalogue(bot: MovieBot) -> None:
+    [answer] = bot.answer([Query("I'm looking for a documentary")])
+    assert answer.intent == "recommend"
+    assert answer.movie is None
+    assert answer.recommendations[0].title == "The Last Beekeeper"
+    assert answer.prompt == ""
+
+
+def test_an_unknown_movie_and_small_talk_need_no_model(bot: MovieBot) -> None:
+    unknown, hello = bot.answer([Query("who directed Zzyzx Quorvle?"), Query("hello there")])
+    assert unknown.abstained
+    assert unknown.movie is None
+    assert hello.intent == "other"
+    assert "recommend movies" in hello.answer
+    assert isinstance(bot.generator, ScriptedGenerator)
+    assert bot.generator.prompts == []
+
+
+def test_a_conversation_remembers_its_movie_and_no_other_conversations(bot: MovieBot, movies: list[Movie]) -> None:
+    first, other, follow_up, stranger = bot.answer(
+        [
+            Query("who directed Winter Wheat?", "a"),
+            Query("when did Night Ferry come out?", "b"),
+            Query("who directed it?", "a"),
+            Query("who directed it?"),
+        ]
+    )
+    assert first.movie == follow_up.movie == movies[9]
+    assert other.movie == movies[3]
+    assert stranger.movie is None
+
+
+def test_more_of_the_same_repeats_nothing(bot: MovieBot) -> None:
+    first, second = bot.answer([Query("movies like Night Ferry", "a"), Query("give me another one", "a")])
+    assert second.intent == "recommend"
+    assert not {movie.tconst for movie in first.recommendations} & {movie.tconst for movie in second.recommendations}
+
+
+def test_without_a_model_all_but_the_text_is_filled(bundle_folder: Path) -> None:
+    bot = MovieBot(load_bundle(bundle_folder))
+    question, wish = bot.answer([Query("who directed Winter Wheat?"), Query("movies like Night Ferry")])
+    assert question.prompt
+    assert question.answer == ""
+    assert len(wish.recommendations) == 3
+
+
+def test_the_same_queries_in_one_batch_or_singly_give_the_same(bundle_folder: Path) -> None:
+    queries = [
+        Query("who directed Winter Wheat?"),
+        Query("movies like Night Ferry"),
+        Query("hello"),
+        Query("war films"),
+    ]
+    bundle = load_bundle(bundle_folder)
+    together = MovieBot(bundle).answer(queries)
+    singly = [answer for query in queries for answer in MovieBot(bundle).answer([query])]
+    for one, other in zip(together, singly, strict=True):
+        assert {**one.as_row(), "seconds": 0, "movie_score": 0} == {**other.as_row(), "seconds": 0, "movie_score": 0}
+        assert one.movie_score == pytest.approx(other.movie_score, abs=1e-3)
+
+
+def test_a_query_too_long_is_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match="at most 2,000"):
+        check_query("word " * 10_000)
+    with pytest.raises(UserError, match="empty"):
+        check_query(" \n")
+    assert check_query("x" * MAX_QUERY_CHARS)

@@ -1,0 +1,109 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moviebot.data.schemas import Movie, write_catalogue
+from moviebot.errors import UserError
+from moviebot.rag import predict as predict_module
+from moviebot.rag.bundle import build_bundle
+from moviebot.rag.predict import predict
+
+FIELDS = [
+    "id", "query", "intent", "movie", "movie_score", "movie_candidates", "candidates", "recommendations", "answer",
+    "grounded", "abstained", "prompt", "seconds",
+]  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, movies: list[Movie], tiny_encoder: Path, tiny_llama: Path) -> Path:
+    data = tmp_path_factory.mktemp("data")
+    write_catalogue(data / "catalogue.parquet", movies)
+    build_bundle(data, tiny_encoder, tiny_encoder, str(tiny_llama), data / "bundle")
+    return data / "bundle"
+
+
+def write_queries(path: Path, count: int = 12) -> list[str]:
+    asked = ["who directed Winter Wheat?", "movies like Night Ferry", "hello", "who directed it?"]
+    lines = [json.dumps({"query": asked[n % 4], "conversation": f"c{n // 4}", "id": n}) for n in range(count)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_script_keeps_order_and_replaces_bad_lines(bundle: Path, tmp_path: Path) -> None:
+    lines = [
+        b'{"query": "who directed Winter Wheat?", "id": "a"}',
+        b"not json",
+        b'{"query": 7, "id": 3}',
+        b'["a list"]',
+        json.dumps({"query": "word " * 10_000, "id": "long"}).encode(),
+        b'{"query": "\\ud800 lone surrogate"}',
+        b"\xff\xfe",
+        b'{"query": "movies like Night Ferry", "id": {"any": "thing"}}',
+        b'{"query": ""}',
+    ]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    command = [sys.executable, "tools/predict.py", str(bundle), "--no_llm"]
+    command += ["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = read(tmp_path / "out.jsonl")
+    assert len(rows) == len(lines)
+    assert list(rows[0]) == FIELDS
+    assert rows[0]["movie"] == {"tconst": "tt0000010", "title": "Winter Wheat", "year": 2014}
+    assert [("error" in row) for row in rows] == [False, True, True, True, True, True, True, False, True]
+    assert rows[4] == {"id": "long", "error": rows[4]["error"]}
+    assert "at most 2,000" in str(rows[4]["error"])
+    assert rows[7]["id"] == {"any": "thing"}
+    assert len(rows[7]["recommendations"]) == 3  # type: ignore[arg-type]
+
+
+def test_the_model_answers_in_batches(bundle: Path, tmp_path: Path) -> None:
+    write_queries(tmp_path / "in.jsonl", 4)
+    predict(bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", batch_size=2)
+    rows = read(tmp_path / "out.jsonl")
+    assert [row["id"] for row in rows] == [0, 1, 2, 3]
+    assert rows[3]["movie"] is not None
+
+
+def test_goes_on_after_an_interruption(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, whole, cut = tmp_path / "in.jsonl", tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    write_queries(queries)
+    predict(bundle, queries, whole, no_llm=True, chunk_size=5)
+    calls = 0
+    honest = predict_module.answer_lines
+
+    def interrupt(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return honest(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_module, "answer_lines", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            predict(bundle, queries, cut, no_llm=True, chunk_size=5)
+    assert not cut.exists()
+    with (tmp_path / "cut.jsonl.part").open("a") as handle:
+        handle.write('{"half": ')  # a line that was being written
+    predict(bundle, queries, cut, no_llm=True, chunk_size=5)
+    assert [{**row, "seconds": 0} for row in read(cut)] == [{**row, "seconds": 0} for row in read(whole)]
+    assert not (tmp_path / "cut.jsonl.part").exists()
+
+
+def test_mistakes_are_one_line(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not there"):
+        predict(bundle, tmp_path / "none.jsonl", tmp_path / "out.jsonl")
+    write_queries(tmp_path / "in.jsonl")
+    with pytest.raises(UserError, match="is no bundle"):
+        predict(tmp_path, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    with pytest.raises(UserError, match="at least 1"):
+        predict(bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", batch_size=0)
