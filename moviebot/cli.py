@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, NoReturn, get_origin, get_type_hints
 
 from docstring_parser import DocstringStyle
@@ -24,12 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 class Command(NamedTuple):
-    """A stage that is a plain function: where it is, and one line on what it does."""
+    """A stage that is a plain function: where it is, one line on what it does, and the argument that needs no flag."""
 
     module: str
     function: str
     summary: str
-    positional: bool = False
+    positional: str | None = None
 
 
 COMMANDS = {
@@ -37,9 +38,11 @@ COMMANDS = {
     "teach": Command("moviebot.data.teacher", "teach", "let a teacher write questions, answers and recommendations"),
     "clean": Command("moviebot.data.cleaning", "clean", "clean them, count every rejection, write the training sets"),
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
-    "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional=True),
-    "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional=True),
-    "evaluate": Command("moviebot.report", "evaluate", "measure a bundle beside the untuned models", positional=True),
+    "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional="bundle"),
+    "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional="bundle"),
+    "evaluate": Command(
+        "moviebot.report", "evaluate", "measure a bundle beside the untuned models", positional="bundle"
+    ),
     "demo": Command("moviebot.demo", "run_demo", "all of the above on the embedded sample, with a report"),
 }
 TRAINING = {
@@ -134,23 +137,41 @@ def call_command(name: str, command: Command, arguments: list[str]) -> None:
     set_parsing_settings(docstring_parse_style=DocstringStyle.GOOGLE)
     function: Callable[..., object] = getattr(importlib.import_module(command.module), command.function)
     parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
-    parser.add_function_arguments(function, as_positional=command.positional, fail_untyped=True)
-    values = parser.instantiate(parser.parse_args(_bracket_lists(function, arguments)))
+    if command.positional is not None:
+        parser.add_argument(command.positional, type=Path, help=f"The {command.positional}'s folder.")
+    skip = {command.positional} if command.positional else None
+    parser.add_function_arguments(function, as_positional=False, fail_untyped=True, skip=skip)
+    values = parser.instantiate(parser.parse_args(_expand_shorthand(function, arguments)))
     function(**values.as_dict())
 
 
-def _bracket_lists(function: Callable[..., object], arguments: list[str]) -> list[str]:
-    """Let a list be written as people write one: ``--task qa,recommend`` for the parser's ``--task [qa,recommend]``."""
-    lists = {f"--{name}" for name, kind in get_type_hints(function).items() if get_origin(kind) in (list, tuple)}
-    bracketed = []
+def _expand_shorthand(function: Callable[..., object], arguments: list[str]) -> list[str]:
+    """Let flags be written as people write them.
+
+    ``--task qa,recommend`` becomes the parser's ``--task [qa,recommend]``, and a bare
+    ``--no_llm`` is ``--no_llm true``.
+    """
+    kinds = {f"--{name}": kind for name, kind in get_type_hints(function).items()}
+    expanded: list[str] = []
     for position, word in enumerate(arguments):
         flag, equals, value = word.partition("=")
-        if equals and flag in lists and not value.startswith("["):
-            word = f"{flag}=[{value}]"
-        elif position and arguments[position - 1] in lists and not word.startswith("["):
-            word = f"[{word}]"
-        bracketed.append(word)
-    return bracketed
+        before = arguments[position - 1] if position else ""
+        if equals and _is_list(kinds.get(flag)) and not value.startswith("["):
+            expanded.append(f"{flag}=[{value}]")
+        elif _is_list(kinds.get(before)) and not word.startswith(("[", "--")):
+            expanded.append(f"[{word}]")
+        else:
+            expanded.append(word)
+        if not equals and kinds.get(flag) is bool and arguments[position + 1 : position + 2] not in _BOOLEANS:
+            expanded.append("true")
+    return expanded
+
+
+_BOOLEANS = (["true"], ["false"])
+
+
+def _is_list(kind: object) -> bool:
+    return get_origin(kind) in (list, tuple)
 
 
 def _overview() -> str:
@@ -167,8 +188,18 @@ def _overview() -> str:
 
 
 def _set_up_terminal() -> None:
-    """Show our log and the libraries' warnings, not their chatter."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("moviebot").setLevel(logging.INFO)
+    """Show our own log as plain lines on standard error; the libraries keep theirs."""
+    ours = logging.getLogger("moviebot")
+    ours.setLevel(logging.INFO)
+    if not ours.handlers:
+        ours.addHandler(_StderrHandler())
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked loader workers would warn
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # small sets load faster without
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to whatever ``sys.stderr`` is at the time (tests and progress bars replace it)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        print(self.format(record), file=sys.stderr)

@@ -69,7 +69,7 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0) -> None:
     data, bundle = out / "data", out / "bundle"
     out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    _run(console, "1/8 build the catalogue", ["catalogue", "--sample", "true", "--out", str(data)])
+    _run(console, "1/8 build the catalogue", ["catalogue", "--sample", "--out", str(data)])
     _run(console, "2/8 write questions and lists", ["teach", "--seed", str(seed), "--out", str(data)])
     _run(console, "3/8 clean them", ["clean", "--seed", str(seed), "--out", str(data)])
     for number, fit in enumerate(FITS, start=4):

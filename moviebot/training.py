@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import wandb
 from docstring_parser import DocstringStyle
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -136,6 +137,9 @@ def run_lightning(args: list[str] | None = None, run: bool = True) -> LightningC
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
             raise KeyboardInterrupt from error
         raise
+    finally:
+        if wandb.run is not None:
+            wandb.finish()  # else the next run of this process would log into this one's
 
 
 def describe_parser_error(text: str) -> str:

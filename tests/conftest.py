@@ -169,3 +169,17 @@ def qa_data_dir(tmp_path_factory: pytest.TempPathFactory, movies: list[Movie]) -
     ]
     write_jsonl(folder / "recommendations.jsonl", lists)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(
+    tmp_path_factory: pytest.TempPathFactory, movies: list[Movie], tiny_encoder: Path, tiny_llama: Path
+) -> Path:
+    """A whole bundle of the twelve movies on disk, its models tiny and random; tests that change it copy it first."""
+    from moviebot.rag.bundle import build_bundle
+
+    data = tmp_path_factory.mktemp("data")
+    write_catalogue(data / "catalogue.parquet", movies)
+    out = tmp_path_factory.mktemp("bundles") / "bundle"
+    build_bundle(data, tiny_encoder, tiny_encoder, str(tiny_llama), out)
+    return out

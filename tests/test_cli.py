@@ -121,6 +121,35 @@ def test_lists_are_written_as_people_write_them(words: list[str], monkeypatch: p
     assert seen == [("qa", "recommend")]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--fast"], (True, 1)),
+        (["--fast", "--limit", "3"], (True, 3)),
+        (["--fast", "false"], (False, 1)),
+        (["--fast=true"], (True, 1)),
+        ([], (False, 1)),
+    ],
+)
+def test_a_bare_flag_is_true(words: list[str], expected: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def stage(fast: bool = False, limit: int = 1) -> None:
+        """Do a thing.
+
+        Args:
+            fast: whether.
+            limit: how many.
+        """
+        seen.append((fast, limit))
+
+    module = type(sys)("fake_stage")
+    module.stage = stage  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake_stage", module)
+    cli.call_command("stage", Command("fake_stage", "stage", "do"), words)
+    assert seen == [expected]
+
+
 def test_arguments_reach_the_function_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from moviebot.rag import chat as chat_module
 from moviebot.rag.bundle import load_bundle
 from moviebot.rag.chat import chat, run_chat
 from moviebot.rag.pipeline import MovieBot
@@ -38,7 +37,7 @@ def test_a_query_too_long_ends_nothing(bundle_folder: Path) -> None:
 
 
 def test_reads_a_pipe(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(chat_module.sys, "stdin", io.StringIO("movies like Night Ferry\nhello\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("movies like Night Ferry\nhello\n"))
     chat(bundle_folder, no_llm=True)
     out = capsys.readouterr().out
     assert "If you liked Night Ferry (1962)" in out

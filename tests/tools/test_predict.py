@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from moviebot.data.schemas import Movie, write_catalogue
 from moviebot.errors import UserError
 from moviebot.rag import predict as predict_module
-from moviebot.rag.bundle import build_bundle
 from moviebot.rag.predict import predict
 
 FIELDS = [
@@ -18,12 +16,9 @@ FIELDS = [
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, movies: list[Movie], tiny_encoder: Path, tiny_llama: Path) -> Path:
-    data = tmp_path_factory.mktemp("data")
-    write_catalogue(data / "catalogue.parquet", movies)
-    build_bundle(data, tiny_encoder, tiny_encoder, str(tiny_llama), data / "bundle")
-    return data / "bundle"
+@pytest.fixture
+def bundle(bundle_folder: Path) -> Path:
+    return bundle_folder
 
 
 def write_queries(path: Path, count: int = 12) -> list[str]:

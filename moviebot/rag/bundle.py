@@ -1,0 +1,176 @@
+"""The bundle: one folder that holds everything needed to answer.
+
+``bundle.yaml`` is written last and names each part with its hash, so that a bundle is whole or absent, and a part that
+was changed afterwards is noticed when the bundle is loaded.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from moviebot import __version__
+from moviebot.artefact import hash_path, write_whole
+from moviebot.data.documents import movie_text
+from moviebot.data.schemas import Movie, read_catalogue
+from moviebot.errors import UserError
+from moviebot.modules.encoder import encode_texts, load_encoder
+from moviebot.rag.index import MovieIndex
+from moviebot.rag.intent import IntentClassifier
+
+MANIFEST_NAME = "bundle.yaml"
+_FORMAT = 1
+CATALOGUE, INTENT, ADAPTER = "catalogue.parquet", "intent.npz", "adapter"
+QUESTION_RETRIEVER, RECOMMEND_RETRIEVER = "question_retriever", "recommend_retriever"
+TITLE_INDEX, TEXT_INDEX = "title_index", "text_index"
+_PARTS = (CATALOGUE, QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, TITLE_INDEX, TEXT_INDEX, INTENT)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and verified.
+
+    Attributes:
+        folder: where it is.
+        movies: the catalogue, in the order of the indices' rows.
+        base: the base language model, a folder or a hub name.
+        adapter: the PEFT folder, or None.
+        title_index: the movies' labels, by the question retriever.
+        text_index: the movies' texts, by the recommend retriever.
+    """
+
+    folder: Path
+    movies: list[Movie]
+    base: str
+    adapter: Path | None
+    title_index: MovieIndex
+    text_index: MovieIndex
+
+    @cached_property
+    def question_encoder(self) -> SentenceTransformer:
+        """The question retriever, loaded at first use."""
+        return load_encoder(self.folder / QUESTION_RETRIEVER)
+
+    @cached_property
+    def recommend_encoder(self) -> SentenceTransformer:
+        """The recommend retriever, loaded at first use."""
+        return load_encoder(self.folder / RECOMMEND_RETRIEVER)
+
+    @cached_property
+    def intent(self) -> IntentClassifier:
+        """The intent classifier, loaded at first use."""
+        return IntentClassifier.load(self.folder / INTENT, self.encode_labels)
+
+    def encode_labels(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts, ``(N, D)``, for a search among the movies' labels."""
+        return encode_texts(self.question_encoder, texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts, ``(N, D)``, for a search among the movies' texts."""
+        return encode_texts(self.recommend_encoder, texts)
+
+
+def build_bundle(
+    data: Path,
+    question_retriever: Path,
+    recommend_retriever: Path,
+    base: str,
+    out: Path,
+    adapter: Path | None = None,
+) -> None:
+    """Put all that answering needs into one folder.
+
+    Args:
+        data: the data folder; its catalogue.parquet is what the bot knows.
+        question_retriever: the encoder that finds the movie a question is about (a sentence-transformers folder).
+        recommend_retriever: the encoder that finds movies to recommend (a sentence-transformers folder).
+        base: the base language model, a folder or a name on the hub; it is named, not copied.
+        out: the bundle's folder; one that is there is replaced when the new one is whole.
+        adapter: the trained LoRA adapter (a PEFT folder); without one the base model answers as it is.
+
+    Raises:
+        UserError: a part is absent or of the wrong kind.
+    """
+    movies = read_catalogue(data / CATALOGUE)
+    if not movies:
+        raise UserError(f"{data / CATALOGUE} has no movies: build it again with `moviebot catalogue`")
+    for flag, folder in (("question_retriever", question_retriever), ("recommend_retriever", recommend_retriever)):
+        if not (folder / "modules.json").is_file():
+            raise UserError(
+                f"--{flag} {folder} is no sentence-transformers folder (it has no modules.json): give the folder that "
+                "`moviebot fit --config configs/retriever/...yaml` wrote"
+            )
+    if adapter is not None:
+        from moviebot.modules.dense import check_adapter  # imports torch and peft
+
+        check_adapter(adapter, base)
+    if out.exists() and not (out / MANIFEST_NAME).is_file() and any(out.iterdir()):
+        raise UserError(f"--out {out} is not empty and holds no bundle: give a new folder, or empty that one")
+    with write_whole(out) as folder:
+        folder.mkdir()
+        shutil.copy2(data / CATALOGUE, folder / CATALOGUE)
+        shutil.copytree(question_retriever, folder / QUESTION_RETRIEVER)
+        shutil.copytree(recommend_retriever, folder / RECOMMEND_RETRIEVER)
+        if adapter is not None:
+            shutil.copytree(adapter, folder / ADAPTER)
+        _build_index(folder, QUESTION_RETRIEVER, TITLE_INDEX, {movie.tconst: movie.label for movie in movies})
+        _build_index(folder, RECOMMEND_RETRIEVER, TEXT_INDEX, {movie.tconst: movie_text(movie) for movie in movies})
+        encoder = load_encoder(folder / QUESTION_RETRIEVER)
+        IntentClassifier.fit(lambda texts: encode_texts(encoder, texts)).save(folder / INTENT)
+        parts = [*_PARTS, ADAPTER] if adapter is not None else _PARTS
+        manifest = {
+            "format": _FORMAT,
+            "moviebot": __version__,
+            "base": base,
+            "adapter": ADAPTER if adapter is not None else None,
+            "movies": len(movies),
+            "parts": {part: hash_path(folder / part) for part in parts},
+        }
+        (folder / MANIFEST_NAME).write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle's folder and verify each part against ``bundle.yaml``.
+
+    Raises:
+        UserError: the folder holds no bundle, or a part is absent or was changed.
+    """
+    manifest = _read_manifest(folder)
+    again = "build it again with `moviebot bundle`"
+    for part, recorded in manifest["parts"].items():
+        if not (folder / part).exists():
+            raise UserError(f"the bundle {folder} lacks its {part}: {again}")
+        if hash_path(folder / part) != recorded:
+            raise UserError(f"{folder / part} has changed since the bundle was built: {again}")
+    movies = read_catalogue(folder / CATALOGUE)
+    indices = [MovieIndex.load(folder / name) for name in (TITLE_INDEX, TEXT_INDEX)]
+    if any(index.ids != tuple(movie.tconst for movie in movies) for index in indices):
+        raise UserError(f"the indices of {folder} are of another catalogue: {again}")
+    adapter = folder / manifest["adapter"] if manifest["adapter"] else None
+    return Bundle(folder, movies, manifest["base"], adapter, indices[0], indices[1])
+
+
+def _build_index(folder: Path, encoder: str, name: str, documents: dict[str, str]) -> None:
+    MovieIndex.build(folder / encoder, documents, folder / CATALOGUE).save(folder / name)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UserError(f"{folder} is no bundle (it has no {MANIFEST_NAME}): build one with `moviebot bundle`")
+    try:
+        manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: build the bundle again with `moviebot bundle`") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise UserError(f"{path} is of another format than this version reads: build it again with `moviebot bundle`")
+    if not {"parts", "base", "adapter"} <= manifest.keys() or not {*_PARTS} <= {*manifest["parts"]}:
+        raise UserError(f"{path} lacks an entry: build the bundle again with `moviebot bundle`")
+    return manifest

@@ -1,0 +1,113 @@
+"""A conversation in the terminal, streamed; or, where standard input is no terminal, answers to its lines."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.history import InMemoryHistory
+from rich.console import Console
+from rich.markup import escape
+
+from moviebot.errors import UserError
+from moviebot.rag.bundle import load_bundle
+from moviebot.rag.pipeline import HELP, Answer, MovieBot, Query, check_query, finish
+
+_COMMANDS = "/help shows this, /new forgets the conversation, /exit leaves (so does Ctrl-D)"
+_CONVERSATION = "chat"
+
+
+def chat(bundle: Path, no_llm: bool = False) -> None:
+    """Talk to a bundle in the terminal.
+
+    Args:
+        bundle: a bundle's folder.
+        no_llm: answer without the language model: only movies found and recommendations are shown.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    loaded = load_bundle(bundle)
+    with Console(stderr=True).status("Loading the models"):
+        generator = None
+        if not no_llm:
+            from moviebot.rag.generator import Generator  # imports the language model's libraries
+
+            generator = Generator(loaded.base, loaded.adapter)
+        bot = MovieBot(loaded, generator)
+    if sys.stdin.isatty():
+        console.print(f"{escape(HELP)}\n{_COMMANDS}.")
+        run_chat(bot, console, _read_prompt())
+    else:
+        run_chat(bot, console, (line.rstrip("\n") for line in sys.stdin))
+
+
+def run_chat(bot: MovieBot, console: Console, lines: Iterator[str]) -> None:
+    """Answer lines until there are no more, or ``/exit``.
+
+    Args:
+        bot: answers them, as one conversation.
+        console: where the answers go.
+        lines: the person's words.
+    """
+    turn = 0
+    for line in lines:
+        match line.strip():
+            case "":
+                continue
+            case "/exit" | "/quit":
+                return
+            case "/help":
+                console.print(f"{escape(HELP)}\n{_COMMANDS}.")
+            case "/new":
+                turn += 1
+                console.print("A new conversation.")
+            case text if text.startswith("/"):
+                console.print(f"There is no command {escape(text.split()[0])}: {_COMMANDS}.")
+            case text:
+                _reply(bot, console, Query(text, f"{_CONVERSATION}{turn}"))
+
+
+def _reply(bot: MovieBot, console: Console, query: Query) -> None:
+    try:
+        check_query(query.text)
+    except UserError as error:
+        console.print(escape(str(error)))
+        return
+    [answer] = bot.prepare([query])
+    if bot.generator is None or not answer.prompt:
+        console.print(escape(answer.answer or _say_what_was_found(answer)))
+        return
+    try:
+        _stream(bot, console, answer)
+    except KeyboardInterrupt:  # the answer is cut short; the conversation goes on
+        console.print(" (stopped)")
+
+
+def _stream(bot: MovieBot, console: Console, answer: Answer) -> None:
+    if bot.generator is None:
+        raise ValueError("there is no language model to stream from")
+    pieces = []
+    shows = answer.intent == "question"  # a list is shown once it is checked
+    for piece in bot.generator.stream(answer.prompt):
+        pieces.append(piece)
+        if shows:
+            console.print(escape(piece), end="")
+            console.file.flush()
+    finish(answer, "".join(pieces))
+    console.print("" if shows and "".join(pieces).strip() else escape(answer.answer))
+    if not answer.grounded:
+        console.print("[dim](not all of this is in my catalogue)[/dim]")
+
+
+def _say_what_was_found(answer: Answer) -> str:
+    return f"That is about {answer.movie.label}." if answer.movie else HELP
+
+
+def _read_prompt() -> Iterator[str]:
+    session: PromptSession[str] = PromptSession(history=InMemoryHistory())
+    while True:
+        try:
+            yield session.prompt("you> ")
+        except KeyboardInterrupt:  # clears the line, as shells do
+            continue
+        except EOFError:
+            return

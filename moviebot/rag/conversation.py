@@ -1,0 +1,64 @@
+"""What a conversation remembers: the movie spoken of, and the movies shown."""
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+MAX_CONVERSATIONS = 10_000
+MAX_SHOWN = 60
+_REFERS_BACK = re.compile(
+    r"\b(it|its|it's|that|this|those|these|them|one|ones|similar|another|more|else|others?|he|she|they|movie|film)\b",
+    re.IGNORECASE,
+)
+_WANTS_MORE = re.compile(r"\b(similar|like (it|this)|that|more|another|others?|else)\b", re.IGNORECASE)
+
+
+@dataclass
+class Conversation:
+    """One person's thread.
+
+    Attributes:
+        row: the catalogue row of the movie last spoken of.
+        shown: rows of the movies recommended so far, which are not recommended again.
+    """
+
+    row: int | None = None
+    shown: list[int] = field(default_factory=list)
+
+    def recall(self, query: str, is_recommend: bool) -> int | None:
+        """Return the movie that a query without a title refers back to, or None.
+
+        Args:
+            query: the person's words.
+            is_recommend: a new wish ("I'm looking for a drama") refers to nothing; a question without a title does.
+        """
+        if self.row is None:
+            return None
+        words = len(query.split())
+        refers = bool(_REFERS_BACK.search(query))
+        if is_recommend:
+            return self.row if _WANTS_MORE.search(query) else None
+        return self.row if refers or words <= 5 else None
+
+    def remember(self, row: int | None, shown: list[int]) -> None:
+        """Note what an answer was about."""
+        if row is not None:
+            self.row = row
+        self.shown = [*self.shown, *shown][-MAX_SHOWN:]
+
+
+class Conversations:
+    """The conversations of one run, the longest unused forgotten first."""
+
+    def __init__(self) -> None:
+        self._by_id: OrderedDict[str, Conversation] = OrderedDict()
+
+    def get(self, conversation_id: str | None) -> Conversation:
+        """Return a conversation by its id; without an id, one that is new and remembered by nobody."""
+        if conversation_id is None:
+            return Conversation()
+        conversation = self._by_id.setdefault(conversation_id, Conversation())
+        self._by_id.move_to_end(conversation_id)
+        if len(self._by_id) > MAX_CONVERSATIONS:
+            self._by_id.popitem(last=False)
+        return conversation

@@ -1,0 +1,91 @@
+"""The report: every figure of the table is measured, on test movies alone, and the files are whole."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from moviebot.artefact import write_jsonl
+from moviebot.data.documents import movie_text
+from moviebot.data.schemas import PAIR_SCHEMA, TOPICS, Movie, QAPair
+from moviebot.data.template_teacher import facts_of
+from moviebot.report import Row, draw_questions, evaluate, render_table
+
+
+@pytest.fixture
+def data(tmp_path: Path, movies: list[Movie]) -> Path:
+    """Two questions of each topic about four test movies, and one about a train movie that must not be asked."""
+    rows = []
+    for movie in movies[2:6]:
+        for topic in TOPICS:
+            facts = ", ".join(facts_of(movie, topic)) or "I don't know."
+            question = f"What is the {topic} of {movie.title}?"
+            rows.append({"tconst": movie.tconst, "question": question, "answer": facts, "topic": topic})
+    rows = [{**row, "source": "test", "split": "test"} for row in rows]
+    rows.append({**rows[0], "tconst": movies[0].tconst, "question": "a train question", "split": "train"})
+    write_jsonl(tmp_path / "qa.jsonl", rows)
+    lists = [
+        {"tconst": movie.tconst, "recommended": [movies[8].tconst, movies[9].tconst], "source": "t", "split": "test"}
+        for movie in movies[2:6]
+    ]
+    write_jsonl(tmp_path / "recommendations.jsonl", lists)
+    for name, text in (("question_pairs", lambda movie: movie.label), ("recommend_pairs", movie_text)):
+        pairs = [
+            {
+                "anchor": text(movies[row]), "sample": text(movies[row if label else row + 1]), "label": label,
+                "tconst_anchor": "a", "tconst_sample": "b", "split": "test",
+            }
+            for row in range(2, 6) for label in (1, 0)
+        ]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(pairs, schema=PAIR_SCHEMA), tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_table_is_measured_and_saved(
+    bundle_folder: Path, data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs" / "llm"
+    runs.mkdir(parents=True)
+    (runs / "metrics.jsonl").write_text('{"step": 1, "train/loss": 2.0}\n')
+    out = tmp_path / "out"
+    evaluate(bundle_folder, data, out, runs=runs.parent, questions_per_topic=2, lists=2)
+    report = (out / "report.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    figures = {row["name"].strip(): row for row in json.loads((out / "figures.json").read_text(encoding="utf-8"))}
+    for name in (
+        "answers, all facts asked for are in them", "unanswerable questions declined", "words an answer",
+        "question -> movie, hit@1, clean", "question -> movie, hit@1, typos", "recommendations, hit@3",
+        "recommendations, hit@20", "question pairs, mean cosine (published measure)",
+        "recommend pairs, F1 at 0.5 (published measure)", "lists with an invented or repeated movie, as shown",
+    ):  # fmt: skip
+        assert name in figures, sorted(figures)
+        assert name in report
+    assert "untuned" in printed
+    assert figures["recommendations, hit@3"]["baseline"][0] == "popularity"
+    assert figures["lists with an invented or repeated movie, as shown"]["tuned"] == 0
+    assert figures["unanswerable questions declined"]["count"] == 4, "as many as there are, not five"
+    assert figures["question -> movie, hit@1, clean"]["count"] == 32, "the train movie's question is not asked"
+    for plot in ("hits.png", "loss.png"):
+        assert (out / plot).read_bytes().startswith(b"\x89PNG")
+        assert plot in report
+    rows = [json.loads(line) for line in (out / "answers_untuned.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {row["topic"] for row in rows} == set(TOPICS)
+
+
+def test_draws_are_balanced_and_repeatable() -> None:
+    pairs = [QAPair(f"tt{n}", f"question {n}", "answer", "t", "test", topic) for n in range(50) for topic in TOPICS]
+    drawn = draw_questions(pairs, 8, seed=0)
+    counts = Counter(pair.topic for pair in drawn)
+    assert counts["unanswerable"] == 20
+    assert {counts[topic] for topic in TOPICS if topic != "unanswerable"} == {8}
+    assert drawn == draw_questions(pairs, 8, seed=0)
+    assert drawn != draw_questions(pairs, 8, seed=1)
+
+
+def test_cells_without_a_figure_are_empty() -> None:
+    text = render_table([Row("words", 41.26, 9.0, None, 7), Row("hit", 0.5, None, ("popularity", 0.25), 4)])
+    assert text.splitlines()[2:] == ["| words | 41.3 | 9.0 |  | 7 |", "| hit | 0.500 |  | popularity 0.250 | 4 |"]
