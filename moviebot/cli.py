@@ -10,7 +10,6 @@ import importlib
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn, get_origin, get_type_hints
@@ -134,18 +133,30 @@ def call_command(name: str, command: Command, arguments: list[str]) -> None:
     Raises:
         UserError: a flag is unknown, missing or has a value of the wrong kind.
     """
-    set_parsing_settings(docstring_parse_style=DocstringStyle.GOOGLE)
-    function: Callable[..., object] = getattr(importlib.import_module(command.module), command.function)
-    parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
-    if command.positional is not None:
-        parser.add_argument(command.positional, type=Path, help=f"The {command.positional}'s folder.")
-    skip = {command.positional} if command.positional else None
-    parser.add_function_arguments(function, as_positional=False, fail_untyped=True, skip=skip)
-    values = parser.instantiate(parser.parse_args(_expand_shorthand(function, arguments)))
+    function = load_function(command)
+    parser = build_parser(name, command)
+    values = parser.instantiate(parser.parse_args(expand_shorthand(function, arguments)))
     function(**values.as_dict())
 
 
-def _expand_shorthand(function: Callable[..., object], arguments: list[str]) -> list[str]:
+def load_function(command: Command) -> Callable[..., object]:
+    """Import the function behind a command."""
+    function: Callable[..., object] = getattr(importlib.import_module(command.module), command.function)
+    return function
+
+
+def build_parser(name: str, command: Command) -> OneLineParser:
+    """Build a command's parser from its function's signature and docstring."""
+    set_parsing_settings(docstring_parse_style=DocstringStyle.GOOGLE)
+    parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
+    if command.positional is not None:
+        parser.add_argument(command.positional, type=Path, help=f"The {command.positional}'s folder.")
+    skip: set[str | int] = {command.positional} if command.positional else set()
+    parser.add_function_arguments(load_function(command), as_positional=False, fail_untyped=True, skip=skip)
+    return parser
+
+
+def expand_shorthand(function: Callable[..., object], arguments: list[str]) -> list[str]:
     """Let flags be written as people write them.
 
     ``--task qa,recommend`` becomes the parser's ``--task [qa,recommend]``, and a bare
@@ -194,7 +205,6 @@ def _set_up_terminal() -> None:
     if not ours.handlers:
         ours.addHandler(_StderrHandler())
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked loader workers would warn
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # small sets load faster without
 
 
 class _StderrHandler(logging.Handler):

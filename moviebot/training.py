@@ -12,12 +12,15 @@ import logging
 import os
 import pkgutil
 import re
+import sys
+import warnings
 from argparse import ArgumentError
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 import wandb
 from docstring_parser import DocstringStyle
 from jsonargparse import set_parsing_settings
@@ -153,7 +156,7 @@ def describe_parser_error(text: str) -> str:
 
     Example:
         >>> describe_parser_error("Subcommand 'fit' does not accept option 'trainer.max_epoch'")
-        "trainer.max_epoch is no setting; the closest are trainer.max_epochs, trainer.max_steps, trainer.max_time"
+        'trainer.max_epoch is no setting; the closest are trainer.max_epochs, trainer.min_epochs, trainer.max_steps'
     """
     if match := _UNKNOWN_KEY.search(text):
         key = next(group for group in match.groups() if group).split("=")[0]
@@ -231,8 +234,22 @@ def _plain_item(item: object) -> object:
     return item.as_dict() if hasattr(item, "as_dict") else str(item)
 
 
+# Warnings a person can do nothing about. (The tests turn warnings into errors, with the same exceptions.)
+_IDLE_WARNINGS = (
+    "LightningCLI's args parameter is intended",  # we are the command line, and pass it on
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning-AI/pytorch-lightning#21326
+    "Checkpoint directory .* exists and is not empty",  # as it does wherever an interrupted run goes on
+    "The '.*_dataloader' does not have many workers",  # samples are cached tensors: workers would only cost time
+    r"\s*Found keys that are in the model state dict but not in the checkpoint",  # adapters-only, as meant
+)
+
+
 def _quieten() -> None:
-    """Drop Lightning's advertisements from the log; its other messages stay."""
+    """Drop Lightning's advertisements from the log, and what a person can't change; its other messages stay."""
+    for message in _IDLE_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    if not sys.stderr.isatty():  # a log file needs no bars
+        transformers.logging.disable_progress_bar()
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.logger_connector"):
         logging.getLogger(name).addFilter(_is_no_advertisement)
 

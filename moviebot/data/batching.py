@@ -50,8 +50,8 @@ class LengthGroupedSampler(Sampler[int]):
 class ResumableDataLoader(DataLoader[Any]):
     """A DataLoader that can begin an epoch where a checkpoint left it.
 
-    The datamodule keeps its state (:meth:`state_dict`) and gives it back before training starts. Lightning keeps it too,
-    but does not give it back where a schedule asked for the number of steps first (2.6: the loaders exist by then).
+    The datamodule keeps its state (:meth:`state_dict`) and gives it back before training starts. Lightning keeps it
+    too, but does not give it back where a schedule asked for the number of steps first (the loaders exist by then).
     """
 
     _batches_seen = 0

@@ -9,7 +9,6 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from moviebot.callbacks import wandb_logger
 from moviebot.callbacks.adapter_checkpoint import AdapterCheckpoint, export_adapter
 from moviebot.callbacks.answer_table import AnswerTable
 from moviebot.callbacks.prediction_writer import PredictionWriter
@@ -139,7 +138,7 @@ class TestWandbLogger:
 
         monkeypatch.delenv("WANDB_MODE", raising=False)
         monkeypatch.delenv("WANDB_API_KEY", raising=False)
-        monkeypatch.setattr(wandb_logger.netrc, "netrc", Netrc)
+        monkeypatch.setattr("moviebot.callbacks.wandb_logger.netrc.netrc", Netrc)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         assert is_logged_in() == expected

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch import Callback, Trainer
 from sentence_transformers import SentenceTransformer
 
 from moviebot.callbacks.embedding_writer import EmbeddingWriter
 from moviebot.callbacks.retriever_export import RetrieverExport
+from moviebot.callbacks.training_checkpoint import TrainingCheckpoint
 from moviebot.data.pairs_datamodule import MoviePairsDataModule
 from moviebot.data.schemas import Movie
 from moviebot.errors import UserError
@@ -43,6 +45,20 @@ def test_exported_folder_is_the_trained_encoder(tmp_path: Path, tiny_encoder: Pa
     np.testing.assert_allclose(exported.encode(texts, normalize_embeddings=True), trained, atol=1e-6)
     untrained = encode_texts(load_encoder(tiny_encoder, "cpu"), texts)
     assert np.abs(untrained - trained).max() > 1e-3
+
+
+def test_training_checkpoint_lies_where_the_config_says(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path) -> None:
+    saver = TrainingCheckpoint(every_n_train_steps=2)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=5, num_sanity_val_steps=0, limit_val_batches=0, callbacks=[saver], logger=False,
+        default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    data = MoviePairsDataModule(str(pairs_dir), "question", batch_size=4)
+    trainer.fit(ContrastiveRetriever(str(tiny_encoder), lr=1e-3), data)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4
+    assert saved["MoviePairsDataModule"] == {"batches_done": 4}
 
 
 class _Worse(Callback):
