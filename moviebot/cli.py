@@ -40,7 +40,7 @@ COMMANDS = {
     "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional="bundle"),
     "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional="bundle"),
     "evaluate": Command(
-        "moviebot.report", "evaluate", "measure a bundle beside the untuned models", positional="bundle"
+        "moviebot.evaluation.report", "evaluate", "measure a bundle beside the untuned models", positional="bundle"
     ),
     "demo": Command("moviebot.demo", "run_demo", "all of the above on the embedded sample, with a report"),
 }

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from moviebot.artefact import hash_path, is_current, read_report, remove, write_jsonl, write_stage_report
 from moviebot.errors import UserError
-from moviebot.modules.pretrained import SMOLLM2
+from moviebot.pretrained import SMOLLM2
 
 GIB_IN_KIB = 2**20
 QUERIES = (

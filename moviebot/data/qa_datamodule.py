@@ -28,7 +28,7 @@ from moviebot.data.tokenise import (
     pad_id_of,
 )
 from moviebot.errors import UserError
-from moviebot.modules.pretrained import SMOLLM2
+from moviebot.pretrained import SMOLLM2
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from moviebot.errors import UserError
-from moviebot.modules.pretrained import resolve_model
+from moviebot.pretrained import resolve_model
 
 IGNORE = -100  # the label of a token that is no target: PyTorch's cross-entropy leaves it out
 

@@ -16,8 +16,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from moviebot.data.tokenise import collate_prompts, encode_prompt, load_tokenizer, pad_id_of
 from moviebot.errors import UserError
 from moviebot.modules.precision import ComputeDtype, choose_dtype
-from moviebot.modules.pretrained import resolve_model
 from moviebot.modules.quantisation import load_base, make_dense, quiet_peft
+from moviebot.pretrained import resolve_model
 
 logger = logging.getLogger(__name__)
 

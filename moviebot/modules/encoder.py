@@ -22,7 +22,7 @@ def load_encoder(folder: Path, device: str | None = None) -> SentenceTransformer
     """Load a sentence-transformers folder, without a look at the network.
 
     Args:
-        folder: a folder that :func:`~moviebot.modules.pretrained.resolve_model` gave, or that a training run wrote.
+        folder: a folder that :func:`~moviebot.pretrained.resolve_model` gave, or that a training run wrote.
         device: for example ``cpu`` or ``cuda:1``; the GPU where there is one by default.
 
     Raises:

@@ -21,9 +21,9 @@ from moviebot.data.tokenise import IGNORE, load_tokenizer
 from moviebot.errors import UserError
 from moviebot.modules.dense import generate_texts
 from moviebot.modules.precision import ComputeDtype, choose_dtype
-from moviebot.modules.pretrained import SMOLLM2, resolve_model
 from moviebot.modules.quantisation import load_base, make_dense, quiet_peft, undo_dense
 from moviebot.modules.schedule import cosine_with_warmup
+from moviebot.pretrained import SMOLLM2, resolve_model
 
 Stage = Literal["train", "val", "test"]
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

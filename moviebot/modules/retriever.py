@@ -21,7 +21,7 @@ from moviebot.errors import UserError
 from moviebot.modules.encoder import embed, load_encoder
 from moviebot.modules.losses import ContrastiveLoss, InBatchNegativesLoss
 from moviebot.modules.metrics import RANKED_DEPTH, TunedF1, build_pair_metrics, build_rank_metrics
-from moviebot.modules.pretrained import MINILM, resolve_model
+from moviebot.pretrained import MINILM, resolve_model
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-BASICS_HEADER = "tconst titleType primaryTitle originalTitle isAdult startYear endYear runtimeMinutes genres".split()
+BASICS_HEADER = [
+    "tconst",
+    "titleType",
+    "primaryTitle",
+    "originalTitle",
+    "isAdult",
+    "startYear",
+    "endYear",
+    "runtimeMinutes",
+    "genres",
+]
 BASICS = [
     ["tt1", "movie", 'The "Blue" Door', "La porte bleue", "0", "1950", "\\N", "90", "Drama,Crime"],
     ["tt2", "movie", '"Unbalanced', '"Unbalanced', "0", "1960", "\\N", "\\N", "\\N"],
@@ -56,6 +66,7 @@ def write_imdb(folder: Path) -> Path:
         [["tconst", "description", "source"], ["tt1", "Ann opens a door. It is blue.", "test"]],
     )
     (folder / "similar.jsonl").write_text(
-        '{"tconst": "tt1", "recommended": ["tt6", "tt1", "tt99", "tt2", "tt6"]}\n{"tconst": "tt98", "recommended": []}\n'
+        '{"tconst": "tt1", "recommended": ["tt6", "tt1", "tt99", "tt2", "tt6"]}\n'
+        '{"tconst": "tt98", "recommended": []}\n'
     )
     return folder

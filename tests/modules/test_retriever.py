@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from moviebot.data.pair_batch import DocumentBatch, PairBatch, QueryBatch
 from moviebot.data.pairs_datamodule import MoviePairsDataModule
 from moviebot.errors import UserError
-from moviebot.modules.pretrained import MINILM
 from moviebot.modules.retriever import ContrastiveRetriever
+from moviebot.pretrained import MINILM
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6.6 with torch 2.13: https://github.com/Lightning-AI/pytorch-lightning/issues/21326

@@ -12,7 +12,7 @@ from moviebot.artefact import write_jsonl
 from moviebot.data.documents import movie_text
 from moviebot.data.schemas import PAIR_SCHEMA, TOPICS, Movie, QAPair
 from moviebot.data.template_teacher import facts_of
-from moviebot.report import Row, draw_questions, evaluate, render_table
+from moviebot.evaluation.report import Row, draw_questions, evaluate, render_table
 
 
 @pytest.fixture

@@ -16,25 +16,25 @@ from moviebot.artefact import write_jsonl, write_whole
 from moviebot.data.prompts import render_recommend_prompt
 from moviebot.data.schemas import TOPICS, Movie, QAPair, read_qa, read_recommendations
 from moviebot.data.typos import add_typo
-from moviebot.evaluation import (
-    AnswerScores,
-    Generate,
-    PairScores,
-    ShownScores,
-    evaluate_answers,
+from moviebot.evaluation.answers import AnswerScores, Generate, evaluate_answers, plain_prompts
+from moviebot.evaluation.lookup import (
+    CachedEncoder,
+    Encode,
     evaluate_encoder_lookup,
     evaluate_pairs,
-    evaluate_ranking,
     evaluate_resolver_lookup,
+)
+from moviebot.evaluation.plots import plot_hits, plot_losses
+from moviebot.evaluation.recommendations import (
+    ShownScores,
+    evaluate_ranking,
     evaluate_shown,
-    plain_prompts,
     plain_recommend_prompts,
     rank_by_encoder,
     rank_by_votes,
 )
 from moviebot.modules.dense import generate_texts, load_dense_model
-from moviebot.modules.pretrained import MINILM, resolve_model
-from moviebot.plots import plot_hits, plot_losses
+from moviebot.pretrained import MINILM, resolve_model
 from moviebot.rag.bundle import QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, Bundle, load_bundle
 
 MAX_NEW_TOKENS = 64  # the longest right answer is an outline of about 50 tokens
@@ -115,7 +115,7 @@ def _measure_lookup(bundle: Bundle, pairs: Sequence[QAPair], data: Path, seed: i
         "typos": [(add_typo(pair.question, rng, within=movies[pair.tconst].title), pair.tconst) for pair in pairs],
         "remakes": [(pair.question, pair.tconst) for pair in pairs if movies[pair.tconst].title in shared],
     }
-    tuned, untuned = bundle.folder / QUESTION_RETRIEVER, resolve_model(MINILM)
+    tuned, untuned = CachedEncoder(bundle.folder / QUESTION_RETRIEVER), CachedEncoder(resolve_model(MINILM))
     rows = []
     for name, asked in slices.items():
         if not asked:
@@ -131,7 +131,7 @@ def _measure_lookup(bundle: Bundle, pairs: Sequence[QAPair], data: Path, seed: i
 
 def _measure_recommendations(bundle: Bundle, data: Path) -> tuple[list[Row], dict[str, list[float]]]:
     """Movie -> list: hit@3 and hit@20 beside popularity; and hit@k for the plot."""
-    tuned, untuned = bundle.folder / RECOMMEND_RETRIEVER, resolve_model(MINILM)
+    tuned, untuned = CachedEncoder(bundle.folder / RECOMMEND_RETRIEVER), CachedEncoder(resolve_model(MINILM))
     known = {movie.tconst for movie in bundle.movies}
     lists = [row for row in read_recommendations(data / "recommendations.jsonl") if row.split == "test"]
     lists = [row for row in lists if row.tconst in known]
@@ -152,14 +152,14 @@ def _measure_recommendations(bundle: Bundle, data: Path) -> tuple[list[Row], dic
     return rows + _pair_rows("recommend pairs", data / "recommend_pairs.parquet", untuned, tuned), curves
 
 
-def _pair_rows(name: str, path: Path, untuned: Path, tuned: Path) -> list[Row]:
+def _pair_rows(name: str, path: Path, untuned: Encode, tuned: Encode) -> list[Row]:
     """Mean cosine and F1 as published: over the test pairs, two negatives a positive."""
     table = pq.read_table(path, filters=[("split", "==", "test")]).to_pylist()
     pairs = [(row["anchor"], row["sample"], row["label"]) for row in table]
     if not pairs:
         return []
-    before: PairScores = evaluate_pairs(untuned, pairs)
-    after: PairScores = evaluate_pairs(tuned, pairs)
+    before = evaluate_pairs(untuned, pairs)
+    after = evaluate_pairs(tuned, pairs)
     return [
         Row(f"{name}, mean cosine (published measure)", before.cosine, after.cosine, None, before.positives),
         Row(f"{name}, F1 at 0.5 (published measure)", before.f1, after.f1, None, len(pairs)),
@@ -174,7 +174,7 @@ def _measure_language_model(
     asked = draw_questions(pairs, per_topic, seed)
     wanted = [row for row in read_recommendations(data / "recommendations.jsonl") if row.split == "test"]
     wanted = random.Random(seed).sample(wanted, min(lists, len(wanted)))
-    rank = rank_by_encoder(bundle.folder / RECOMMEND_RETRIEVER, bundle.movies)
+    rank = rank_by_index(bundle)
     answers: dict[str, AnswerScores] = {}
     shown: dict[str, ShownScores] = {}
     for name, adapter in (("untuned", None), ("tuned", bundle.adapter)):
@@ -219,6 +219,18 @@ def _measure_language_model(
             shown["untuned"].faults_after, shown["tuned"].faults_after, None, n,
         ),
     ]  # fmt: skip
+
+
+def rank_by_index(bundle: Bundle) -> Callable[[str], list[str]]:
+    """Return the ranking of the bundle's own index: the movies nearest to a movie, without itself."""
+    index = bundle.text_index
+    position = {tconst: row for row, tconst in enumerate(index.ids)}
+
+    def rank(tconst: str) -> list[str]:
+        found, _ = index.search(index.vectors[[position[tconst]]], k=20, exclude=[tconst])
+        return found[0]
+
+    return rank
 
 
 def draw_questions(pairs: Sequence[QAPair], per_topic: int, seed: int) -> list[QAPair]:

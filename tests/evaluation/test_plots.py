@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from moviebot.plots import plot_hits, plot_losses
+from moviebot.evaluation.plots import plot_hits, plot_losses
 
 
 def test_losses_of_every_run_are_plotted(tmp_path: Path) -> None:
