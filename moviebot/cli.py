@@ -204,6 +204,8 @@ def _set_up_terminal() -> None:
     ours.setLevel(logging.INFO)
     if not ours.handlers:
         ours.addHandler(_StderrHandler())
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log file needs no bars
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked loader workers would warn
 
 

@@ -12,7 +12,6 @@ import logging
 import os
 import pkgutil
 import re
-import sys
 import warnings
 from argparse import ArgumentError
 from dataclasses import fields, is_dataclass
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 import wandb
 from docstring_parser import DocstringStyle
 from jsonargparse import set_parsing_settings
@@ -248,8 +246,6 @@ def _quieten() -> None:
     """Drop Lightning's advertisements from the log, and what a person can't change; its other messages stay."""
     for message in _IDLE_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    if not sys.stderr.isatty():  # a log file needs no bars
-        transformers.logging.disable_progress_bar()
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.logger_connector"):
         logging.getLogger(name).addFilter(_is_no_advertisement)
 

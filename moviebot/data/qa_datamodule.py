@@ -51,6 +51,7 @@ class MovieQADataModule(LightningDataModule):
         limit_val: validate on this many at most.
         limit_test: test and predict on this many at most.
         recommend_share: the part of the samples that are recommendations, 0 to 1; None treats them as one more topic.
+        unanswerable_share: the part that are questions the facts can't answer, likewise.
         num_workers: processes that prepare batches; 0 is right for small samples.
         seed: of the subsets, the distractors and the order.
     """
@@ -66,6 +67,7 @@ class MovieQADataModule(LightningDataModule):
         limit_val: int | None = None,
         limit_test: int | None = None,
         recommend_share: float | None = None,
+        unanswerable_share: float | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -77,6 +79,7 @@ class MovieQADataModule(LightningDataModule):
         self.max_length = max_length
         self.limits: dict[Split, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
         self.recommend_share = recommend_share
+        self.unanswerable_share = unanswerable_share
         self.num_workers = num_workers
         self.seed = seed
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -191,6 +194,7 @@ class MovieQADataModule(LightningDataModule):
             "max_length": self.max_length,
             "limits": self.limits,
             "recommend_share": self.recommend_share,
+            "unanswerable_share": self.unanswerable_share,
             "seed": self.seed,
         }
         return self.data_dir / "cache" / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
@@ -211,7 +215,7 @@ class MovieQADataModule(LightningDataModule):
             )
         samples = [render_qa(pair, movies[pair.tconst]) for pair in pairs if pair.split == split]
         samples += [render_recommendation(row, movies, splits, self.seed) for row in lists if row.split == split]
-        return balance(samples, self.limits[split], self.recommend_share, self.seed)
+        return balance(samples, self.limits[split], self.recommend_share, self.unanswerable_share, self.seed)
 
     def _tokenise(self, samples: list[Sample], movies: dict[str, Movie], split: Split) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []

@@ -77,13 +77,20 @@ def render_recommendation(
     return Sample("recommend", "recommend", row.tconst, f"Recommend movies like {movie.label}", prompt, answer)
 
 
-def balance(samples: Iterable[Sample], limit: int | None, recommend_share: float | None, seed: int = 0) -> list[Sample]:
+def balance(
+    samples: Iterable[Sample],
+    limit: int | None,
+    recommend_share: float | None = None,
+    unanswerable_share: float | None = None,
+    seed: int = 0,
+) -> list[Sample]:
     """Choose at most ``limit`` samples, every topic alike and every movie as seldom as can be; deterministic.
 
     Args:
         samples: all of one split.
         limit: how many to keep; None keeps all.
         recommend_share: the part that is recommendations, 0 to 1; None treats them as one more topic.
+        unanswerable_share: the part that is unanswerable questions, likewise.
         seed: of the draw.
 
     Returns:
@@ -91,13 +98,14 @@ def balance(samples: Iterable[Sample], limit: int | None, recommend_share: float
     """
     shuffled = sorted(samples, key=lambda sample: (sample.group, sample.tconst, sample.question))
     random.Random(seed).shuffle(shuffled)
-    recommend = [sample for sample in shuffled if sample.task == "recommend"]
-    qa = [sample for sample in shuffled if sample.task == "qa"]
-    if recommend_share is None:
-        return _take_in_turns([*recommend, *qa], limit)
     total = len(shuffled) if limit is None else limit
-    n_recommend = min(len(recommend), round(total * recommend_share))
-    chosen = [*recommend[:n_recommend], *_take_in_turns(qa, total - n_recommend)]
+    chosen: list[Sample] = []
+    for group, share in (("recommend", recommend_share), ("unanswerable", unanswerable_share)):
+        if share is not None:
+            members = [sample for sample in shuffled if sample.group == group]
+            chosen += _take_in_turns(members, min(len(members), round(total * share)))
+            shuffled = [sample for sample in shuffled if sample.group != group]
+    chosen += _take_in_turns(shuffled, total - len(chosen))
     random.Random(seed).shuffle(chosen)
     return chosen
 

@@ -12,18 +12,17 @@ from moviebot.data.prompts import DECLINE, clean_text
 from moviebot.data.schemas import TOPICS, Movie, Split, Topic
 from moviebot.data.wordings import (
     ANSWERS,
-    DECLINES,
+    DECLINE_ANSWER,
     LACKS,
     LACKS_TOPIC,
     MENTIONS,
     OPENERS,
-    SEVERAL_DIRECTORS,
     WORDINGS,
 )
 
 # Unanswerable questions twice: to decline is harder to learn than to copy a fact.
 TOPIC_CYCLE: tuple[Topic, ...] = (*TOPICS, "unanswerable")
-TEMPLATE_VERSION = 1  # count up when the code below writes other words: replies are then written anew
+TEMPLATE_VERSION = 2  # count up when the code below writes other words: replies are then written anew
 OUTLINE_WORDS = 35
 TAUGHT_CAST = 3
 
@@ -125,7 +124,7 @@ def write_questions(movie: Movie, split: Split, n: int, rng: random.Random, *, a
         wording = rng.choice(free)
         used.add(wording)
         question = _ask(wording, movie, split, rng, with_year=ambiguous, without_year=topic == "year")
-        answer, answered = _answer(wording, movie, topic, rng)
+        answer, answered = _answer(wording, movie, topic)
         pairs.append({"question": question, "answer": answer, "topic": answered})
     return json.dumps({"pairs": pairs}, ensure_ascii=False)
 
@@ -156,13 +155,12 @@ def _ask(wording: str, movie: Movie, split: Split, rng: random.Random, *, with_y
     return question
 
 
-def _answer(wording: str, movie: Movie, topic: Topic, rng: random.Random) -> tuple[str, Topic]:
+def _answer(wording: str, movie: Movie, topic: Topic) -> tuple[str, Topic]:
     facts = facts_of(movie, topic)
     if not facts:
         lacks = LACKS[wording] if topic == "unanswerable" else LACKS_TOPIC[topic]
-        return rng.choice(DECLINES).format(decline=DECLINE, lacks=lacks), "unanswerable"
-    template = rng.choice(SEVERAL_DIRECTORS if topic == "director" and len(facts) > 1 else ANSWERS[topic])
-    answer = template.replace("{facts}", join_names(facts))
+        return DECLINE_ANSWER.format(decline=DECLINE, lacks=lacks), "unanswerable"
+    answer = ANSWERS[topic].replace("{facts}", join_names(facts))
     if topic == "plot" and not answer.endswith((".", "!", "?", '"', "”", "…")):
         answer += " ..."
     return answer, topic
