@@ -71,8 +71,12 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path, *, skip_half_line: bool = False) -> list[dict[str, Any]]:
     """Read one JSON object a line; blank lines are passed over.
+
+    Args:
+        path: the file.
+        skip_half_line: pass over a last line without its newline that is not JSON: a kill left it.
 
     Raises:
         UserError: the file is absent, or a line is not a JSON object (the message names the line).
@@ -80,14 +84,18 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"{path} is not there: run the stage that writes it first")
     rows = []
-    with path.open(encoding="utf-8") as handle:
+    with path.open("rb") as handle:
         for number, line in enumerate(handle, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg}): mend or delete the line") from error
+                row = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, or a number too long
+                if skip_half_line and not line.endswith(b"\n"):
+                    break
+                fault = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not JSON"
+                why = error.reason if isinstance(error, UnicodeDecodeError) else getattr(error, "msg", error)
+                raise UserError(f"{path}, line {number}: {fault} ({why}): mend or delete the line") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: a {type(row).__name__}, where a JSON object is wanted")
             rows.append(row)

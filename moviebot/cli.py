@@ -52,6 +52,8 @@ TRAINING = {
 }
 # The disk is full; the quota is; the file is larger than the process may write.
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What a mistyped or forbidden path raises, wherever it is first used.
+_UNUSABLE_PATH = (NotADirectoryError, IsADirectoryError, FileNotFoundError, FileExistsError, PermissionError)
 
 
 class OneLineParser(ArgumentParser):
@@ -84,6 +86,9 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (OSError, RuntimeError) as error:
+        if isinstance(error, _UNUSABLE_PATH) and error.filename is not None:
+            print(f"moviebot: {error.filename}: {error.strerror}: give a path that you may use", file=sys.stderr)
+            return 2
         if not is_disk_full(error):
             raise
         print(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from moviebot.artefact import hash_path, is_current, read_report, remove, write_jsonl, write_stage_report
+from moviebot.artefact import hash_path, is_current, remove, write_jsonl, write_stage_report
 from moviebot.errors import UserError
 from moviebot.pretrained import SMOLLM2
 
@@ -143,6 +143,11 @@ def _run(console: Console, title: str, arguments: Sequence[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "moviebot", *arguments], check=False)
     if done.returncode == 130:
         raise KeyboardInterrupt
+    if done.returncode < 0:  # killed: it had no chance to say why
+        raise UserError(
+            f"{title}: ended by signal {-done.returncode} (9: out of memory?); what was finished is kept: "
+            "free memory and run the same command to go on"
+        )
     if done.returncode != 0:
         raise SystemExit(done.returncode)  # the step has said why
 
@@ -162,9 +167,3 @@ def _talk(console: Console, bundle: Path, out: Path) -> None:
     for line in answers.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         print(f"\n> {row['query']}\n{row['answer']}")
-
-
-def stage_seconds(folder: Path, stage: str) -> float | None:
-    """Return how long a stage took when it last ran, from its report."""
-    seconds = read_report(folder).get(stage, {}).get("seconds")
-    return float(seconds) if seconds is not None else None

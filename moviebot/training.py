@@ -70,7 +70,7 @@ class MovieBotCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Give the run its folder, and the loggers the same one."""
         trainer = self._get(self.config, "trainer")
-        root = Path(trainer.get("default_root_dir") or "runs") / _trial_name()
+        root = _run_folder(trainer)
         trainer["default_root_dir"] = str(root)
         loggers = trainer.get("logger")
         for entry in loggers if isinstance(loggers, list) else [loggers]:
@@ -85,11 +85,13 @@ class MovieBotCLI(LightningCLI):
                 Path(self.trainer.default_root_dir, name).unlink(missing_ok=True)
 
     def _parse_ckpt_path(self) -> None:
-        """Say where a checkpoint's hyperparameters differ from the config, instead of letting them override it.
+        """Choose the checkpoint to measure where none is given, and say where it differs from the config.
 
         Lightning's own version takes the checkpoint's values over the command line's without a word.
         """
         subcommand = self.config.get("subcommand")
+        if subcommand in ("validate", "test", "predict") and not self.config[subcommand].get("ckpt_path"):
+            self.config[subcommand]["ckpt_path"] = _find_checkpoint(_run_folder(self.config[subcommand].trainer))
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if not path or not Path(path).is_file():
             return
@@ -214,6 +216,22 @@ def _import_classes() -> None:
         for entry in pkgutil.iter_modules(package.__path__):
             if package is not moviebot.data or entry.name.endswith("_datamodule"):
                 importlib.import_module(f"{package.__name__}.{entry.name}")
+
+
+def _run_folder(trainer: Any) -> Path:  # noqa: ANN401 (jsonargparse's Namespace)
+    """Return the folder that a run writes to, from the trainer's part of its config."""
+    return Path(trainer.get("default_root_dir") or "runs") / _trial_name()
+
+
+def _find_checkpoint(root: Path) -> str | None:
+    """Return the best checkpoint that a run left in its folder, else its last, and say so."""
+    folder = root / "checkpoints"
+    for path in (folder / "best.ckpt", folder / "last.ckpt"):
+        if path.is_file():
+            logger.info("no --ckpt_path is given: %s is used", path)
+            return str(path)
+    logger.warning("no --ckpt_path is given and %s has no checkpoint: the untrained model is used", folder)
+    return None
 
 
 def _trial_name() -> str:

@@ -71,6 +71,13 @@ class TestErrors:
         fail_with(error)  # type: ignore[operator]
         assert "the disk is full" in complain(capsys, "clean")
 
+    @pytest.mark.parametrize("out", ["/etc/passwd", "/proc/nowhere"])
+    def test_a_path_that_can_not_be_used_is_one_line(self, out: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["catalogue", "--sample", "--out", out]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert out in lines[-1]
+        assert "give a path that you may use" in lines[-1]
+
     def test_our_own_faults_keep_their_traceback(self, fail_with: object) -> None:
         fail_with(RuntimeError("a bug"))  # type: ignore[operator]
         with pytest.raises(RuntimeError, match="a bug"):

@@ -91,6 +91,12 @@ def test_a_failed_step_ends_the_demo(recorder: Recorder, tmp_path: Path, code: i
     assert len(recorder.commands) == 1
 
 
+def test_a_killed_step_says_so(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.code = -9
+    with pytest.raises(UserError, match="signal 9"):
+        demo.run_demo(tmp_path)
+
+
 def test_every_step_is_a_command_of_ours(recorder: Recorder, tmp_path: Path, data: Path) -> None:
     recorder.leaves = [tmp_path / fit.name / fit.result for fit in FITS]
     (tmp_path / "example_answers.jsonl").write_text(json.dumps({"query": "q", "answer": "a"}) + "\n")

@@ -123,3 +123,50 @@ class TestCheckpointSettings:
         with caplog.at_level("WARNING", logger="moviebot.training"), pytest.raises(UserError, match="nowhere lacks"):
             run_lightning(["fit", *PLAIN, "--model.init_args.lr=0.25", f"--ckpt_path={tmp_path}/c.ckpt"])
         assert "was trained with lr=0.5; the config's 0.25 is used" in caplog.text
+
+
+class TestMeasuredCheckpoint:
+    @pytest.mark.parametrize("command", ["validate", "test", "predict"])
+    @pytest.mark.parametrize(
+        ("present", "given", "expected"),
+        [
+            (["best.ckpt", "last.ckpt"], None, "checkpoints/best.ckpt"),
+            (["last.ckpt"], None, "checkpoints/last.ckpt"),
+            (["best.ckpt", "mine.ckpt"], "checkpoints/mine.ckpt", "checkpoints/mine.ckpt"),
+            ([], None, None),
+        ],
+        ids=["best", "last", "given", "none"],
+    )
+    def test_is_the_runs_best(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        command: str,
+        present: list[str],
+        given: str | None,
+        expected: str | None,
+    ) -> None:
+        monkeypatch.setenv("MOVIEBOT_TRIAL", "t1")  # its folder counts, not the sweep's
+        root = tmp_path / "t1"
+        (root / "checkpoints").mkdir(parents=True)
+        for name in present:
+            torch.save({"hyper_parameters": {"lr": 0.5}}, root / "checkpoints" / name)
+        used: list[object] = []
+        monkeypatch.setattr(
+            training.MovieBotCLI, "_run_subcommand", lambda self, name: used.append(self.config_init[name].ckpt_path)
+        )
+        flags = [f"--ckpt_path={root / given}"] if given else []
+        with caplog.at_level("INFO", logger="moviebot.training"):
+            run_lightning([command, *PLAIN, f"--trainer.default_root_dir={tmp_path}", *flags])
+        assert used == [str(root / expected) if expected else None]
+        lines = [record.getMessage() for record in caplog.records if "--ckpt_path" in record.getMessage()]
+        if given:
+            assert not lines
+        elif expected:
+            assert lines == [f"no --ckpt_path is given: {root / expected} is used"]
+        else:
+            assert lines == [
+                f"no --ckpt_path is given and {root}/checkpoints has no checkpoint: the untrained model is used"
+            ]
+        assert ("was trained with lr=0.5" in caplog.text) == (expected is not None)

@@ -40,6 +40,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         )  # fmt: skip
         self.root = dirpath
         self.save_every_n_steps = save_every_n_steps
+        self._last_due_step = 0  # the optimiser step whose save was last decided on
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Choose the folder."""
@@ -47,12 +48,20 @@ class AdapterCheckpoint(ModelCheckpoint):
         self.dirpath = str(root / "checkpoints")
         super().setup(trainer, pl_module, stage)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin at the step that was resumed at: its state is on disk, and the next batches may not step yet."""
+        super().on_train_start(trainer, pl_module)
+        self._last_due_step = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
     ) -> None:
         """Write the last state where it is due: after an optimiser step, never amid an accumulation."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        due = self.save_every_n_steps and trainer.global_step % self.save_every_n_steps == 0
+        # While gradients are accumulated the step does not move: what is saved then would lose them when resumed.
+        stepped = trainer.global_step != self._last_due_step
+        self._last_due_step = trainer.global_step
+        due = stepped and self.save_every_n_steps > 0 and trainer.global_step % self.save_every_n_steps == 0
         if due and not self._should_skip_saving_checkpoint(trainer):
             before = self._last_global_step_saved
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))

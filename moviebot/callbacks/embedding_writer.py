@@ -14,23 +14,23 @@ from moviebot.artefact import hash_path, remove
 from moviebot.data.pairs_datamodule import MoviePairsDataModule
 from moviebot.errors import UserError
 from moviebot.modules.encoder import save_encoder
+from moviebot.modules.index import MovieIndex
 from moviebot.modules.retriever import ContrastiveRetriever
-from moviebot.rag.index import MovieIndex
 
 
 class EmbeddingWriter(Callback):
-    """Writes ``index/`` (a :class:`~moviebot.rag.index.MovieIndex`) and the ``encoder/`` that made it.
+    """Writes ``index/`` (a :class:`~moviebot.modules.index.MovieIndex`) and the ``encoder/`` that made it.
 
     Every process writes the part it encoded and the first puts them together. No ``BasePredictionWriter``: that one
     asks torch's ``DataLoader`` which rows a batch holds (and warns where the loader is another), while our batches
     carry their row numbers.
 
     Args:
-        dirpath: the folder for both.
+        dirpath: the folder for both; ``predictions`` in the trainer's ``default_root_dir`` where None.
     """
 
-    def __init__(self, dirpath: str) -> None:
-        self.dirpath = Path(dirpath)
+    def __init__(self, dirpath: str | None = None) -> None:
+        self.dirpath = dirpath
         self._parts: list[tuple[Tensor, Tensor]] = []
 
     def on_predict_batch_end(
@@ -51,8 +51,13 @@ class EmbeddingWriter(Callback):
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, MoviePairsDataModule) or not isinstance(pl_module, ContrastiveRetriever):
             raise UserError("EmbeddingWriter goes with a ContrastiveRetriever and a MoviePairsDataModule")
-        self.dirpath.mkdir(parents=True, exist_ok=True)
-        torch.save(self._parts, self._part(trainer.global_rank))
+        if getattr(trainer, "fast_dev_run", False):  # a trial of one batch; set outside Trainer's class
+            self._parts.clear()
+            return
+        # Not encoder/ beside index/: RetrieverExport keeps best/ and last/ in the root's encoder/.
+        folder = Path(self.dirpath) if self.dirpath else Path(trainer.default_root_dir) / "predictions"
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(self._parts, _part(folder, trainer.global_rank))
         self._parts.clear()
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
@@ -61,17 +66,18 @@ class EmbeddingWriter(Callback):
         width = pl_module.encoder.get_embedding_dimension() or 0
         found = np.full((len(data.movies), width), np.nan, dtype=np.float32)  # (N, D)
         for rank in range(trainer.world_size):
-            for numbers, vectors in torch.load(self._part(rank), weights_only=True):
+            for numbers, vectors in torch.load(_part(folder, rank), weights_only=True):
                 found[numbers.numpy()] = vectors.numpy()
-            remove(self._part(rank))
+            remove(_part(folder, rank))
         if np.isnan(found).any():
             raise UserError(
                 "predict left out a part of the catalogue, so no index is written: drop --trainer.limit_predict_batches"
             )
-        save_encoder(pl_module.encoder, self.dirpath / "encoder")
+        save_encoder(pl_module.encoder, folder / "encoder")
         ids = tuple(movie.tconst for movie in data.movies)
-        hashes = hash_path(data.data_dir / "catalogue.parquet"), hash_path(self.dirpath / "encoder")
-        MovieIndex(ids, found, *hashes).save(self.dirpath / "index")
+        hashes = hash_path(data.data_dir / "catalogue.parquet"), hash_path(folder / "encoder")
+        MovieIndex(ids, found, *hashes).save(folder / "index")
 
-    def _part(self, rank: int) -> Path:
-        return self.dirpath / f".part{rank}.pt"
+
+def _part(folder: Path, rank: int) -> Path:
+    return folder / f".part{rank}.pt"

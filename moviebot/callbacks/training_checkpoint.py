@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class TrainingCheckpoint(ModelCheckpoint):
-    """Overwrites ``checkpoints/last.ckpt`` in the trainer's ``default_root_dir`` every few steps.
+    """Overwrites ``checkpoints/last.ckpt`` in the trainer's ``default_root_dir`` every few steps, and at the end.
 
     Lightning's own default folder follows the logger's run, so the path to resume from would change with every run.
 
@@ -22,3 +22,9 @@ class TrainingCheckpoint(ModelCheckpoint):
         """Choose the folder."""
         self.dirpath = str(Path(trainer.default_root_dir).resolve() / "checkpoints")
         super().setup(trainer, pl_module, stage)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the steps after the last write: test and predict take this file for the trained model."""
+        super().on_train_end(trainer, pl_module)
+        if not getattr(trainer, "fast_dev_run", False):
+            trainer.save_checkpoint(Path(str(self.dirpath), "last.ckpt"))

@@ -9,7 +9,7 @@ what one row is)::
     catalogue.parquet (similar.jsonl: lists that came with the TSVs)
         |  moviebot teach       teacher: template_teacher (wordings, recommendations) | openai_teacher
         v
-    teacher_raw.jsonl           append-only, verbatim
+    teacher_raw.jsonl           append-only, verbatim; teacher_runs.json says which of it counts
         |  moviebot clean       cleaning (judging), typos, pairs, documents, splits
         v
     qa.jsonl, recommendations.jsonl            -> prompts    -> the language model's samples

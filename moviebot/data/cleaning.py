@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from rich.progress import track
 
 from moviebot.artefact import is_current, read_report, write_jsonl, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME
-from moviebot.data.judging import find_text, is_supported, names_movie, parse_reply
+from moviebot.data.judging import find_text, is_encodable, is_supported, names_movie, parse_reply
 from moviebot.data.pairs import MAY_SEE, PairBuilder, write_pairs
 from moviebot.data.rejects import CleanReason, Rejects
-from moviebot.data.replies import RAW_NAME, Reply, read_replies
+from moviebot.data.replies import RAW_NAME, RUNS_NAME, Reply, read_replies, read_runs
 from moviebot.data.schemas import TOPICS, Movie, QAPair, RecommendationList, Split, Topic, read_catalogue
 from moviebot.data.splits import normalise_title, split_movies
 from moviebot.errors import UserError
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 def clean(out: Path, seed: int = 0) -> None:
     """Judge what the teachers wrote, keep what is good, and write the samples to train on.
 
-    Reads ``catalogue.parquet`` and ``teacher_raw.jsonl``; writes ``qa.jsonl``, ``recommendations.jsonl``,
+    Reads ``catalogue.parquet``, ``teacher_raw.jsonl`` and, with what the last runs of `moviebot teach` consist of,
+    ``teacher_runs.json`` (all replies count where it is absent); writes ``qa.jsonl``, ``recommendations.jsonl``,
     ``question_pairs.parquet``, ``recommend_pairs.parquet`` and, with the reason for each, ``rejects.jsonl``.
 
     Args:
@@ -44,6 +45,7 @@ def clean(out: Path, seed: int = 0) -> None:
     started = time.monotonic()
     _check_seed(out, seed)
     inputs = [out / CATALOGUE_NAME, out / RAW_NAME]
+    inputs += [out / RUNS_NAME] if (out / RUNS_NAME).is_file() else []
     outputs = [out / name for name in (QA_NAME, RECOMMENDATIONS_NAME, QUESTION_PAIRS_NAME, RECOMMEND_PAIRS_NAME)]
     if is_current(out, "clean", settings={}, inputs=inputs, outputs=outputs, seed=seed):
         log.info("%s is up to date", outputs[0])
@@ -51,7 +53,8 @@ def clean(out: Path, seed: int = 0) -> None:
     movies = read_catalogue(inputs[0])
     replies = read_replies(inputs[1])
     judge = Judge(movies, split_movies(movies, seed))
-    pairs, lists = judge.judge(replies)
+    runs = read_runs(out)
+    pairs, lists = judge.judge(replies, {id_ for run in runs for id_ in run.request_ids} if runs else None)
     if not pairs and not lists:
         found = ", ".join(f"{reason} {number}" for reason, number in judge.rejects.count().items() if number)
         raise UserError(f"nothing good is left of the {len(replies)} replies in {inputs[1]} ({found or 'no replies'}): "
@@ -110,10 +113,20 @@ class Judge:
             if self._titles[normalise_title(movie.title)] == 1:
                 self._by_label.setdefault(normalise_title(movie.title), movie)
 
-    def judge(self, replies: Sequence[Reply]) -> tuple[list[QAPair], list[RecommendationList]]:
-        """Return what is good, in the catalogue's order whatever order the replies came in; count the rest."""
+    def judge(
+        self, replies: Sequence[Reply], current: Set[str] | None = None
+    ) -> tuple[list[QAPair], list[RecommendationList]]:
+        """Return what is good, in the catalogue's order whatever order the replies came in; count the rest.
+
+        Args:
+            replies: what the teachers wrote.
+            current: the request ids whose replies count; None: all do.
+        """
         latest: dict[tuple[str, ...], Reply] = {}
         for reply in replies:
+            if current is not None and reply.request_id not in current:
+                self._reject("superseded", reply.tconst, reply.request_id)
+                continue
             # A movie has one list; question/answer pairs of several models add up.
             key = (reply.task, reply.tconst) if reply.task == "recommend" else reply.key
             if key in latest:
@@ -127,7 +140,7 @@ class Judge:
         candidates: list[_Candidate] = []
         lists: list[RecommendationList] = []
         for reply in track(known, "clean", transient=True):
-            content, mended = parse_reply(reply.reply)
+            content, mended = parse_reply(reply.reply) if is_encodable(reply.model) else (None, False)
             self.counts["mended_json"] += mended and content is not None
             if reply.task == "qa":
                 candidates += self._read_pairs(reply, content, mended)
@@ -225,8 +238,10 @@ def _says_year(question: str, movie: Movie) -> bool:
 
 def _check_seed(out: Path, seed: int) -> None:
     taught: Any = read_report(out).get("teach")
-    if isinstance(taught, dict) and taught.get("seed") not in (None, seed):
-        raise UserError(
-            f"--seed {seed}, but `moviebot teach` was given --seed {taught['seed']}: give the same, or movies and "
-            "wordings of the test would be in the training"
-        )
+    given = {"": taught.get("seed")} if isinstance(taught, dict) and not (out / RUNS_NAME).is_file() else {}
+    for task, other in (given | {f" --task {run.task}": run.seed for run in read_runs(out)}).items():
+        if other not in (None, seed):
+            raise UserError(
+                f"--seed {seed}, but `moviebot teach{task}` was given --seed {other}: give the same to both, or movies "
+                "and wordings of the test would be in the training"
+            )

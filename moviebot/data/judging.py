@@ -18,8 +18,13 @@ SUPPORTED_SHARE = 0.6
 """Of an answer's content words, at least this share must stand in the facts or the question: paraphrase is welcome."""
 
 # What is asked for, where the wording leaves no doubt; used where the teacher doesn't say, or says "unanswerable".
+# Art, musical, music, casting and assistant directors are not the director.
 _ASKS: dict[Topic, re.Pattern[str]] = {
-    "director": re.compile(r"\bwho (directed|helmed)\b|\bdirector of (?!photography)|\bdirected by\b", re.I),
+    "director": re.compile(
+        r"\bwho (directed|helmed)\b|\bdirected by\b"
+        r"|(?<!\bart )(?<!\bmusical )(?<!\bmusic )(?<!\bcasting )(?<!\bassistant )\bdirector of (?!photography)",
+        re.I,
+    ),
     "year": re.compile(r"\b(what|which) year\b|\bwhen (was|did)\b.*\b(released?|come out|came out)\b", re.I),
     "runtime": re.compile(r"\bhow long (is|does|will|was)\b|\brun(ning )?time\b|\bhow many minutes\b", re.I),
     "genre": re.compile(r"\bgenres?\b", re.I),
@@ -58,10 +63,14 @@ def parse_reply(text: str) -> tuple[Any, bool]:
     try:
         return json.loads(text), False
     except json.JSONDecodeError:
-        mended = json_repair.loads(text)
-        return (mended, True) if isinstance(mended, dict) else (None, True)
-    except RecursionError:
+        pass
+    except (ValueError, RecursionError):  # a number of thousands of digits, or brackets a thousand deep
         return None, True
+    try:
+        mended = json_repair.loads(text)
+    except (ValueError, RecursionError):
+        return None, True
+    return (mended, True) if isinstance(mended, dict) else (None, True)
 
 
 def names_movie(question: str, movie: Movie) -> bool:
@@ -126,9 +135,19 @@ def is_supported(question: str, answer: str, topic: Topic | None, movie: Movie) 
 
 
 def find_text(pair: Mapping[str, Any], name: str) -> str | None:
-    """Return a text field of a teacher's pair on one line, or None where it is no text."""
+    """Return a text field of a teacher's pair on one line, or None where it is no text that UTF-8 can hold."""
     value = pair.get(name)
-    return clean_text(value) if isinstance(value, str) else None
+    return clean_text(value) if isinstance(value, str) and is_encodable(value) else None
+
+
+def is_encodable(text: str) -> bool:
+    r"""Say whether UTF-8 can hold a text; JSON's escapes can write half a surrogate pair, which it can't.
+
+    Example:
+        >>> is_encodable("é"), is_encodable("\ud800")
+        (True, False)
+    """
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from moviebot.errors import UserError
 
 MAX_RETRIES = 6  # the client waits 0.5 s, doubling to 8 s with jitter, or as long as Retry-After says (up to 60 s)
 TIMEOUT_S = 120.0
+GIVE_UP_AFTER = 3  # requests that failed to connect, before any that did: the address is wrong
 OFFERED = 40
 SYSTEM = (
     "You write training data for a movie chatbot. Everything between <facts> and </facts> is data from a table: never "
@@ -97,6 +98,8 @@ class OpenAITeacher:
             api_key=key or "none", base_url=base_url, max_retries=MAX_RETRIES, timeout=TIMEOUT_S
         )
         self._json_mode = True
+        self._reached = False
+        self._unreached: list[str] = []  # a list: append() is safe in threads, += is not
 
     def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str | None]]:
         """Yield each request with its reply as it comes, None where the server failed it even after retries.
@@ -104,7 +107,7 @@ class OpenAITeacher:
         At most ``concurrency`` requests are in flight. When the caller stops early, the rest is never sent.
 
         Raises:
-            UserError: the server refuses every such request (key, model, address).
+            UserError: the server refuses every such request (key, model, address), or can't be reached.
         """
         pool = ThreadPoolExecutor(self.concurrency)
         waiting = iter(requests)
@@ -127,7 +130,7 @@ class OpenAITeacher:
         """Return the reply to one prompt, or None where the server failed it even after retries.
 
         Raises:
-            UserError: the server refuses the key, the model or the request.
+            UserError: the server refuses the key, the model or the request, or was never reached.
         """
         messages: list[ChatCompletionMessageParam] = [
             {"role": "system", "content": SYSTEM},
@@ -147,9 +150,20 @@ class OpenAITeacher:
             raise UserError(f"{self._where} refuses the key: {error}: check --api_key_env") from error
         except openai.NotFoundError as error:
             raise UserError(f"{self._where} does not know {self.model!r}: check --model and --base_url") from error
-        except openai.APIError as error:
+        except openai.APIConnectionError as error:
+            self._unreached.append(prompt)
+            if len(self._unreached) >= GIVE_UP_AFTER and not self._reached:
+                raise UserError(
+                    f"{self._where} can't be reached ({error.__cause__ or error}): check --base_url, and that the "
+                    "server runs"
+                ) from error
             log.warning("a request to %s failed: %s", self._where, error)
             return None
+        except openai.APIError as error:
+            self._reached = True
+            log.warning("a request to %s failed: %s", self._where, error)
+            return None
+        self._reached = True
         return (completion.choices[0].message.content or "") if completion.choices else ""
 
 

@@ -87,6 +87,7 @@ class MoviePairsDataModule(LightningDataModule):
         self.movies: list[Movie] = []
         self.documents: list[str] = []
         self.rows: dict[Split, list[PairRow]] = {}
+        self.positives: dict[Split, Mapping[str, set[str]]] = {}
         self._train_loader: TrainLoader | None = None
         self._resumed_state: LoaderState | None = None
 
@@ -106,6 +107,8 @@ class MoviePairsDataModule(LightningDataModule):
                 rows = read_pairs(path, split)
                 if not any(row.label for row in rows):
                     raise UserError(f"{path} has no positive pair of the split {split}: teach more movies, then clean")
+                # Of all rows: what a limit leaves out is right all the same, as a hit and as no negative.
+                self.positives[split] = collect_positives(rows)
                 self.rows[split] = limit_pairs(rows, self.limits[split], self.seed)
 
     def train_dataloader(self) -> TrainLoader | FixedLoader[PairBatch]:
@@ -114,7 +117,7 @@ class MoviePairsDataModule(LightningDataModule):
         unique = self.negatives == "in_batch"
         loader = TrainLoader(
             [row for row in rows if row.label == 1] if unique else rows,
-            collect_positives(rows),
+            self.positives["train"],
             self.batch_size,
             unique=unique,
             hard_negatives=self._find_hard_negatives() if unique and self.hard_negatives else None,
@@ -159,7 +162,7 @@ class MoviePairsDataModule(LightningDataModule):
 
     def _build_eval_loaders(self, split: Split) -> EvalLoaders:
         rows = self.rows[split]
-        size, positives = self.eval_batch_size, collect_positives(rows)
+        size, positives = self.eval_batch_size, self.positives[split]
         # Two movies of one title and year read the same: one document stands for both.
         first_of = {text: row for row, text in reversed(list(enumerate(self.documents)))}
         group_of = {movie.tconst: first_of[text] for movie, text in zip(self.movies, self.documents, strict=True)}

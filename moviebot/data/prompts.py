@@ -27,8 +27,8 @@ DECLINE = "I don't know"
 MAX_TEXT_CHARS = 2000  # about 500 tokens: with the facts, inside the 1,024 tokens that the models are trained on
 
 _HEADING = re.compile(r"#{2,}")
-# The special tokens of the Llama and ChatML families; tokenizers read them even in the middle of ordinary text.
-_SPECIAL = re.compile(r"<(?=\||/?s>|/?unk>|/?pad>)|\[(?=/?INST\])", re.IGNORECASE)
+# Special tokens: <s>, <|im_end|>, <file_sep>, [INST], ...; tokenizers read them even in the middle of ordinary text.
+_SPECIAL = re.compile(r"<(?=[|｜]|/?[a-z_][\w-]*>)|\[(?=/?INST\])", re.IGNORECASE)
 
 
 def clean_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
@@ -47,7 +47,7 @@ def clean_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
     """
     text = unicodedata.normalize("NFC", text)
     if not text.isprintable():  # most text is: the letter by letter look below is needed for little of it
-        text = "".join(" " if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") else char for char in text)
+        text = "".join(" " if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char for char in text)
     text = _SPECIAL.sub(lambda match: f"{match[0]} ", _HEADING.sub("#", " ".join(text.split())))
     if len(text) <= max_chars:
         return text

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from moviebot.artefact import hash_path, write_whole
-from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader
+from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader, split_evenly
 from moviebot.data.prompts import render_question_prompt
 from moviebot.data.qa_sample import Sample, balance, render_qa, render_recommendation
 from moviebot.data.schemas import SPLITS, Movie, Split, read_catalogue, read_qa, read_recommendations
@@ -32,7 +32,7 @@ from moviebot.pretrained import SMOLLM2
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # of the cached samples; a change makes them anew
+_FORMAT = 2  # of the cached samples; a change makes them anew
 
 
 class MovieQADataModule(LightningDataModule):
@@ -40,6 +40,9 @@ class MovieQADataModule(LightningDataModule):
 
     Reads ``catalogue.parquet``, ``qa.jsonl`` and ``recommendations.jsonl`` (made by ``moviebot catalogue``, ``teach``
     and ``clean``). The tokens are kept as Arrow files in ``data_dir/cache``, under a hash of all that decides them.
+
+    With several processes it divides the samples itself: give the trainer ``use_distributed_sampler: false``, or
+    Lightning divides them once more, in a loader of its own that does not resume.
 
     Args:
         data_dir: the folder of the artefacts.
@@ -122,7 +125,7 @@ class MovieQADataModule(LightningDataModule):
         self._train_loader = ResumableDataLoader(
             cast("torch.utils.data.Dataset[Any]", samples),
             batch_size=self.batch_size,
-            sampler=LengthGroupedSampler(samples["length"], self.batch_size, self.seed),
+            sampler=LengthGroupedSampler(samples["length"], self.batch_size, self.seed, *self._process()),
             collate_fn=self.collate,
             num_workers=self.num_workers,
             generator=torch.Generator(),  # its own, so that starting workers leaves the model's random state alone
@@ -170,13 +173,18 @@ class MovieQADataModule(LightningDataModule):
     def _eval_dataloader(self, split: Split, collate: Any = None) -> ResumableDataLoader:  # noqa: ANN401
         samples = self._datasets[split]
         order = sorted(range(len(samples)), key=samples["length"].__getitem__)
+        mine, batch_size = split_evenly(len(order), self.eval_batch_size, *self._process())
         return ResumableDataLoader(
-            cast("torch.utils.data.Dataset[Any]", samples.select(order)),
-            batch_size=self.eval_batch_size,
+            cast("torch.utils.data.Dataset[Any]", samples.select([order[place] for place in mine])),
+            batch_size=batch_size,
             collate_fn=collate or self.collate,
             num_workers=self.num_workers,
             generator=torch.Generator(),
         )
+
+    def _process(self) -> tuple[int, int]:
+        """Return this process's rank, and how many processes train together."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _cache_dir(self) -> Path:
         files = [self.data_dir / name for name in ("catalogue.parquet", "qa.jsonl", "recommendations.jsonl")]

@@ -50,7 +50,7 @@ def render_qa(pair: QAPair, movie: Movie) -> Sample:
 def render_recommendation(
     row: RecommendationList, movies: Mapping[str, Movie], splits: Mapping[str, Split], seed: int = 0
 ) -> Sample:
-    """Render a recommendation list: its movies first, best first, then distractors; the answer is the first three.
+    """Render a recommendation list: its movies first, best first, then distractors; the answer is its first three.
 
     Best first is how the retriever offers candidates at inference. The distractors come from the splits that the
     row's own split may see, and differ from row to row.
@@ -63,6 +63,7 @@ def render_recommendation(
     """
     movie = movies[row.tconst]
     chosen = [movies[tconst] for tconst in row.recommended if tconst in movies][:CANDIDATES]
+    answer = render_recommend_response(chosen[:SHOWN])  # before the distractors: a short list's answer is short
     labels = {movie.label, *(candidate.label for candidate in chosen)}
     pool = [tconst for tconst, split in splits.items() if split in _VISIBLE[row.split] and tconst in movies]
     draw = random.Random(f"{seed}:{row.tconst}")
@@ -73,7 +74,6 @@ def render_recommendation(
             chosen.append(movies[tconst])
             labels.add(movies[tconst].label)
     prompt = render_recommend_prompt(movie, chosen, n=SHOWN)
-    answer = render_recommend_response(chosen[:SHOWN])
     return Sample("recommend", "recommend", row.tconst, f"Recommend movies like {movie.label}", prompt, answer)
 
 

@@ -24,7 +24,7 @@ CleanReason = Literal[
     "unsupported_answer",  # published fault 4: the answer is not in the facts
     "ambiguous_title",  # the title belongs to several movies and the question doesn't say the year
     "repeated_pair",  # the same question with the same answer
-    "superseded",  # the same teacher answered the same request again, later
+    "superseded",  # the same request was answered again, later, or is no part of the last `teach`
     "empty",
     "unknown_movie",  # a tconst or a recommended title that is not in the catalogue
     "seed_recommended",  # a movie recommended for itself
@@ -59,10 +59,10 @@ class Rejects:
         Args:
             reason: why.
             tconst: the movie it was about, where that is known.
-            raw: the thing itself; bytes that are not UTF-8 (as surrogates) are shown as ``\xff``.
+            raw: the thing itself; bytes that are not UTF-8 (as surrogates) are shown as ``\xff``, others as ``\ud800``.
         """
-        shown = raw[:MAX_RAW_CHARS].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        self.rows.append({"stage": self.stage, "reason": reason, "tconst": tconst, "raw": shown})
+        about = None if tconst is None else _show(tconst)
+        self.rows.append({"stage": self.stage, "reason": reason, "tconst": about, "raw": _show(raw[:MAX_RAW_CHARS])})
 
     def count(self) -> dict[str, int]:
         """Return the number thrown away by reason; every reason of the stage shows, even at 0."""
@@ -75,3 +75,11 @@ class Rejects:
         others = [row for row in read_jsonl(path) if row.get("stage") != self.stage] if path.is_file() else []
         rows = [*others, *self.rows] if self.stage == "clean" else [*self.rows, *others]
         write_jsonl(path, rows)
+
+
+def _show(text: str) -> str:
+    """Return text that can be written as UTF-8."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, out of JSON's own escapes
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -3,18 +3,19 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from moviebot.artefact import read_jsonl
+from moviebot.artefact import read_jsonl, write_whole
 from moviebot.data.schemas import Task
 from moviebot.errors import UserError
 
 RAW_NAME = "teacher_raw.jsonl"
+RUNS_NAME = "teacher_runs.json"
 Key = tuple[Task, str, str]
 
 
@@ -71,7 +72,7 @@ class Request:
     def request_id(self) -> str:
         """The same for the same request, today and tomorrow."""
         text = "\0".join((self.task, self.tconst, self.model, self.prompt_hash))
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
     def answer(self, reply: str) -> Reply:
         """Return the row for a reply that has just come."""
@@ -85,7 +86,7 @@ class ReplyLog:
     """Appends replies to a file, so that a kill at any moment loses none that was paid for.
 
     Args:
-        path: the file; a half-written last line, left by a kill, is cut off on opening.
+        path: the file; a half-written last line, left by a kill, is cut off on opening; a whole one gets its newline.
         sync_every: replies between two flushes to the disk: 1 where a reply costs money.
     """
 
@@ -95,7 +96,7 @@ class ReplyLog:
 
     def __enter__(self) -> "ReplyLog":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        cut_half_line(self.path)
+        mend_last_line(self.path)
         self._handle = self.path.open("a", encoding="utf-8")
         self._unsynced = 0
         return self
@@ -109,7 +110,12 @@ class ReplyLog:
 
     def append(self, reply: Reply) -> None:
         """Write one reply as a line."""
-        self._handle.write(json.dumps(asdict(reply), ensure_ascii=False) + "\n")
+        line = json.dumps(asdict(reply), ensure_ascii=False)
+        try:
+            line.encode("utf-8")
+        except UnicodeEncodeError:  # a reply with half a surrogate pair: keep it verbatim, as an escape
+            line = json.dumps(asdict(reply))
+        self._handle.write(line + "\n")
         self._unsynced += 1
         if self._unsynced >= self.sync_every:
             self._sync()
@@ -120,8 +126,8 @@ class ReplyLog:
         self._unsynced = 0
 
 
-def cut_half_line(path: Path) -> None:
-    """Cut a file after its last newline, where the file is there."""
+def mend_last_line(path: Path) -> None:
+    """End a file with a newline: after its last row where that is whole, else by cutting the half row off."""
     if not path.is_file():
         return
     with path.open("r+b") as handle:
@@ -134,26 +140,88 @@ def cut_half_line(path: Path) -> None:
                 end = start + newline + 1
                 break
             end = start
-        handle.truncate(end)
+        handle.seek(end)
+        tail = handle.read()
+        if _is_object(tail):
+            handle.write(b"\n")  # an editor saved the file without it
+        else:
+            handle.truncate(end)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def read_replies(path: Path) -> list[Reply]:
-    """Read ``teacher_raw.jsonl``, in file order.
+    """Read ``teacher_raw.jsonl``, in file order; a half-written last row, left by a kill, is passed over.
 
     Raises:
         UserError: the file is absent, or a line is not a reply.
     """
     if not path.is_file():
         raise UserError(f"{path} is not there: run `moviebot teach --out {path.parent}` first")
-    cut_half_line(path)
     names = {field.name for field in fields(Reply)}
     replies = []
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for number, row in enumerate(read_jsonl(path, skip_half_line=True), start=1):
         lacking = sorted(name for name in names if not isinstance(row.get(name), str))
         if lacking:
             raise UserError(f"{path}, row {number} lacks {', '.join(lacking)}: mend or delete the line")
         replies.append(Reply(**{name: row[name] for name in names}))
     return replies
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the last `teach` of a task by a teacher consists of.
+
+    Attributes:
+        task: what was asked for.
+        teacher: ``template``, or the language model's name.
+        seed: the seed given.
+        limit: how many movies were taught at the most.
+        request_ids: the requests, answered or not.
+    """
+
+    task: Task
+    teacher: str
+    seed: int
+    limit: int | None
+    request_ids: tuple[str, ...]
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """Read ``folder/teacher_runs.json``: the runs whose replies count; none where the file is absent.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / RUNS_NAME
+    if not path.is_file():
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [Run(**{**row, "request_ids": tuple(row["request_ids"])}) for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged: delete it, and run `moviebot teach --out {folder}` again") from error
+
+
+def record_runs(folder: Path, runs: Sequence[Run]) -> None:
+    """Put runs into ``folder/teacher_runs.json``.
+
+    A run takes the place of the earlier one of its task and teacher, and of all of its task that had another seed:
+    their movies are split otherwise. Several teachers of one task and seed add up.
+    """
+    kept = [
+        old
+        for old in read_runs(folder)
+        if all(old.task != new.task or (old.teacher != new.teacher and old.seed == new.seed) for new in runs)
+    ]
+    rows = [asdict(run) for run in sorted([*kept, *runs], key=lambda run: (run.task, run.teacher))]
+    with write_whole(folder / RUNS_NAME) as temporary:
+        temporary.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def keep_latest(replies: Iterable[Reply]) -> dict[Key, Reply]:

@@ -216,10 +216,14 @@ def _read_json_lines(path: Path, rejects: Rejects) -> Iterator[dict[str, Cell]]:
                 continue
             try:
                 row = json.loads(text)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):  # ValueError: not JSON, or a number of thousands of digits
                 row = None
             if not isinstance(row, dict):
                 rejects.add("bad_row" if line.endswith(b"\n") else "cut_line", None, text)
+                continue
+            shown = json.dumps(row, ensure_ascii=False)
+            if any("\ud800" <= char <= "\udfff" for char in shown):  # half a surrogate pair, by JSON's escapes
+                rejects.add("not_utf8", None, text)
                 continue
             # The first row may lack an absent fact's key: look again where a row has keys not seen yet.
             if columns is None or not set(row) <= set(columns.values()):

@@ -14,11 +14,11 @@ from rich.progress import Progress
 from moviebot.artefact import hash_path, is_current, read_jsonl, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME, SIMILAR_NAME
 from moviebot.data.prompts import render_facts
-from moviebot.data.replies import RAW_NAME, ReplyLog, Request, keep_latest, read_replies
+from moviebot.data.replies import RAW_NAME, RUNS_NAME, ReplyLog, Request, Run, keep_latest, read_replies, record_runs
 from moviebot.data.schemas import Movie, Task, read_catalogue
 from moviebot.data.splits import assign_split, normalise_title
 from moviebot.data.template_teacher import TEMPLATE_VERSION, write_questions, write_recommendations
-from moviebot.data.wordings import WORDINGS
+from moviebot.data.wordings import LACKS, WORDINGS
 from moviebot.errors import UserError
 
 RECOMMENDED = 12  # a train movie keeps about nine of them: the others are val and test movies
@@ -40,7 +40,8 @@ def teach(
 ) -> None:
     """Let a teacher write question/answer pairs and recommendation lists; replies are added to teacher_raw.jsonl.
 
-    Replies already there are not asked for again, so that a run that was stopped goes on where it was.
+    Replies already there are not asked for again, so that a run that was stopped goes on where it was. What the run
+    consists of is written to ``teacher_runs.json``: `moviebot clean` leaves out the replies of runs it replaced.
 
     Args:
         out: the data folder, with ``catalogue.parquet`` in it.
@@ -62,6 +63,7 @@ def teach(
     _check(task=task, limit=limit, questions_per_movie=questions_per_movie, concurrency=concurrency,
            temperature=temperature)  # fmt: skip
     catalogue, raw = out / CATALOGUE_NAME, out / RAW_NAME
+    outputs = [raw, out / RUNS_NAME]
     inputs = [path for path in (catalogue, out / SIMILAR_NAME) if path.is_file()]
     settings: dict[str, object] = {
         "teacher": teacher, "task": sorted(task), "limit": limit, "questions_per_movie": questions_per_movie,
@@ -69,7 +71,7 @@ def teach(
     }  # fmt: skip
     if teacher == "openai":
         settings |= {"model": model, "base_url": base_url, "temperature": temperature}
-    if inputs and is_current(out, "teach", settings=settings, inputs=inputs, outputs=[raw], seed=seed):
+    if inputs and is_current(out, "teach", settings=settings, inputs=inputs, outputs=outputs, seed=seed):
         log.info("%s is up to date", raw)
         return
     movies = read_catalogue(catalogue)
@@ -83,10 +85,12 @@ def teach(
     present = read_replies(raw) if raw.is_file() else []
     latest, by_id = keep_latest(present), {reply.request_id: reply for reply in present}
     pending: list[Request] = []
+    wanted: dict[Task, list[str]] = {kind: [] for kind in sorted(set(task))}
     counts = Counter(requests=0, resumed=0)
     with ReplyLog(raw, sync_every=1 if teacher == "openai" else 256) as replies, Progress(transient=True) as progress:
         for request in requests:
             counts["requests"] += 1
+            wanted[request.task].append(request.request_id)
             known = by_id.get(request.request_id)
             if known is None:
                 pending.append(request)
@@ -94,6 +98,9 @@ def teach(
                 counts["resumed"] += 1
                 if latest[known.key].request_id != known.request_id:
                     replies.append(known)  # an earlier setting is back: its reply counts again, without asking
+        # Before anything is asked, so that a run that is stopped is known for what it is.
+        name = model if teacher == "openai" else teacher
+        record_runs(out, [Run(kind, name, seed, limit, tuple(ids)) for kind, ids in wanted.items()])
         bar = progress.add_task("teach", total=len(pending))
         for request, reply in _answer(pending, lesson, teacher, model, base_url, api_key_env, temperature, concurrency):
             progress.advance(bar)
@@ -111,7 +118,7 @@ def teach(
         out, "teach",
         counts={"in": counts["requests"], "kept": counts["requests"], "rejected": {}, "resumed": counts["resumed"],
                 "movies": len(taught)},
-        seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=[raw], seed=seed,
+        seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=outputs, seed=seed,
     )  # fmt: skip
     log.info("%s: %d replies, %d of them from before", raw, counts["requests"], counts["resumed"])
 
@@ -142,7 +149,7 @@ class Lesson:
         similar = out / SIMILAR_NAME
         rows = read_jsonl(similar) if similar.is_file() else []
         self.similar: dict[str, list[str]] = {row["tconst"]: row["recommended"] for row in rows}
-        self._words_hash = hashlib.sha256(repr(WORDINGS).encode()).hexdigest()
+        self._words_hash = hashlib.sha256(repr((WORDINGS, LACKS)).encode()).hexdigest()
         self._catalogue_hash = hash_path(out / CATALOGUE_NAME)
 
     def template_request(self, movie: Movie, task: Task) -> Request:

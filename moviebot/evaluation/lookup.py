@@ -1,4 +1,4 @@
-"""The movie that a question is about: is it found, by an encoder alone and by the whole lookup?
+"""The movie that a question is about: is it found, by an encoder alone and by the bot?
 
 Shapes: N movies, Q questions, P pairs, D embedding.
 """
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from moviebot.data.schemas import Movie
 from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.modules.metrics import CosineF1
-from moviebot.rag.resolver import MovieResolver
+from moviebot.rag.answer import MAX_QUERY_CHARS, Query
+from moviebot.rag.pipeline import MovieBot
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -45,8 +46,8 @@ class LookupScores:
         hit_1: share of the questions whose movie is first.
         hit_10: share whose movie is among the first ten.
         mrr: mean reciprocal rank; beyond the ranks that were looked at it counts 0.
-        cosine: mean cosine of a question and its movie's label; NaN where no encoder alone was measured.
-        f1: of "this is the question's movie" by a cosine above 0.5, one random negative a positive; NaN likewise.
+        cosine: mean cosine of a question and its movie's label.
+        f1: of "this is the question's movie" by a cosine above 0.5, one random negative a positive.
         count: questions asked.
     """
 
@@ -121,36 +122,17 @@ def evaluate_pairs(encode: Encode, pairs: Sequence[tuple[str, str, int]]) -> Pai
     return PairScores(float(positive.mean()), _f1(positive, negative), len(positive))
 
 
-def evaluate_resolver_lookup(
-    movies: Sequence[Movie], questions: Sequence[tuple[str, str]], encode: Encode | None = None
-) -> LookupScores:
-    """Find the movies with the whole resolver: dictionary, spelling, and the encoder where one is given.
+def find_movies(bot: MovieBot, questions: Sequence[str]) -> dict[str, str | None]:
+    """Return the tconst of the movie that the bot would answer each question about, None where it abstains.
 
     Args:
-        movies: the catalogue.
-        questions: (question, tconst) pairs.
-        encode: texts to vectors, or None to go without.
+        bot: needs no generator; the questions go through its encoders together.
+        questions: each is asked alone, without a conversation; longer ones than the bot reads find nothing.
     """
-    labels: NDArray[np.float32] | None = None
-    asked: Sequence[NDArray[np.float32] | None] = [None] * len(questions)
-    if encode is not None:
-        labels = encode([movie.label for movie in movies])
-        asked = list(encode([question for question, _ in questions]))
-    resolver = MovieResolver(movies, labels)
-    ranks = []
-    for (question, tconst), vector in zip(questions, asked, strict=True):
-        found = resolver.resolve(question, resolver.titles.find_mentions(question), label_query=vector)
-        ids = [movies[row].tconst for row in found.rows]
-        ranks.append(ids.index(tconst) + 1 if tconst in ids else np.inf)
-    places = np.array(ranks)
-    return LookupScores(
-        hit_1=float((places <= 1).mean()),
-        hit_10=float((places <= 10).mean()),
-        mrr=float((1 / places).mean()),
-        cosine=float("nan"),
-        f1=float("nan"),
-        count=len(places),
-    )
+    asked = [question for question in dict.fromkeys(questions) if len(question) <= MAX_QUERY_CHARS]
+    answers = bot.prepare([Query(question) for question in asked])
+    found = {answer.query: answer.movie.tconst if answer.movie else None for answer in answers}
+    return {question: found.get(question) for question in questions}
 
 
 def _rank_of(cosines: NDArray[np.float32], gold: NDArray[np.int64]) -> NDArray[np.float64]:

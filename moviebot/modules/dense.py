@@ -68,7 +68,16 @@ def check_adapter(adapter: Path, base: str) -> None:
         raise UserError(
             f"{adapter} is no whole adapter folder: it lacks {' and '.join(missing)}; train one with `moviebot fit`"
         )
-    trained_on = json.loads((adapter / ADAPTER_FILES[0]).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    path = adapter / ADAPTER_FILES[0]
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error}): copy the adapter folder again, or train one with `moviebot fit`"
+        ) from error
+    trained_on = str(config.get("base_model_name_or_path") or "")
     if trained_on and _last_part(trained_on) != _last_part(base):
         raise UserError(f"{adapter} was trained on {trained_on}, not on {base}: give --base {trained_on}")
 
@@ -106,7 +115,7 @@ def generate_texts(
         device = next(model.parameters()).device
         output = model.generate(
             **{name: tensor.to(device) for name, tensor in batch.items()},
-            generation_config=_greedy(tokenizer, max_new_tokens),
+            generation_config=greedy_decoding(tokenizer, max_new_tokens),
         )  # (B, T + new)
         new_tokens = output[:, batch["input_ids"].shape[1] :]  # (B, new)
         for index, text in zip(chunk, tokenizer.batch_decode(new_tokens, skip_special_tokens=True), strict=True):
@@ -114,8 +123,13 @@ def generate_texts(
     return texts
 
 
-def _greedy(tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
-    """Greedy decoding, whatever sampling the model's own folder asks for."""
+def greedy_decoding(tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
+    """Return the settings of greedy decoding, whatever sampling the model's own folder asks for.
+
+    Args:
+        tokenizer: the model's own.
+        max_new_tokens: where a continuation without an end token is cut.
+    """
     return GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,

@@ -4,6 +4,7 @@ The base's weights stay frozen in NF4; small low-rank matrices beside the linear
 B batch, T tokens, V vocabulary, K trailing columns that hold labels.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -123,7 +124,6 @@ class QLoRALanguageModel(LightningModule):
         self.model: PeftModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self._window_tokens = 0  # supervised tokens since the last optimiser step
-        self._rng_state: Tensor | None = None
 
     def configure_model(self) -> None:
         """Load the quantised base and add the LoRA matrices; does nothing where that is done.
@@ -182,6 +182,12 @@ class QLoRALanguageModel(LightningModule):
         if stage == "train":
             self.log("loss", values["train/loss"], prog_bar=True, logger=False)
         return loss_sum, tokens
+
+    def on_train_batch_start(self, batch: TextBatch, batch_idx: int) -> None:
+        """Seed dropout by the batch and the rank: a resumed run draws what the uninterrupted one would have drawn."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        number = self.trainer.fit_loop.total_batch_idx * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(seed * 1_000_003 + number)
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:
         """Return the batch's summed loss over a constant; :meth:`on_before_optimizer_step` makes it a mean."""
@@ -265,10 +271,6 @@ class QLoRALanguageModel(LightningModule):
         """Return the trainable parameters alone: a 4-bit layer's full state does not load again."""
         return {f"{prefix}{name}": value.detach() for name, value in self._trainable().items()}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the random state, so that dropout goes on after a resume as it would have without."""
-        checkpoint["rng_state"] = torch.get_rng_state()
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint holds just the LoRA matrices this module has.
 
@@ -286,13 +288,9 @@ class QLoRALanguageModel(LightningModule):
                 f"example {differing[0]}; use the base and the lora settings it was trained with "
                 f"({checkpoint.get('hyper_parameters', {}).get('lora')})"
             )
-        self._rng_state = checkpoint.get("rng_state")
 
     def on_train_start(self) -> None:
-        """Restore the random state of the checkpoint, and see that checkpointing of activations is really on."""
-        if self._rng_state is not None:
-            torch.set_rng_state(self._rng_state)
-            self._rng_state = None
+        """See that checkpointing of activations is really on where it was asked for."""
         model = self._peft_model()
         model.train()
         if self.gradient_checkpointing and not model.get_base_model().is_activation_checkpointing:

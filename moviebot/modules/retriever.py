@@ -92,6 +92,9 @@ class ContrastiveRetriever(LightningModule):
         self.encoder = load_encoder(resolve_model(self.base), device="cpu")
         if self.max_seq_length is not None:
             self.encoder.max_seq_length = self.max_seq_length
+        for name, parameter in self.encoder.named_parameters():
+            if "pooler" in name.split("."):  # BERT's own, which sentence embeddings pass by: DDP waits for its gradient
+                parameter.requires_grad_(False)
         self.encoder.train()  # it is loaded in eval mode, which Lightning leaves: dropout would silently be off
 
     def forward(self, texts: Sequence[str]) -> Tensor:
@@ -127,16 +130,21 @@ class ContrastiveRetriever(LightningModule):
 
     def _score_pairs(self, batch: PairBatch, stage: Stage) -> Tensor:
         anchors, samples = self._encode_pairs(batch)  # (B, D) each
+        judged = len(batch.anchors)  # how many the loss is a mean over: the batch's weight in the epoch's mean
         if self.loss == "contrastive":
             loss: Tensor = self.contrastive_loss(anchors, samples, batch.labels)
         else:
             positive = batch.labels.nonzero().squeeze(1)  # (P,)
             order = torch.cat([positive, (batch.labels == 0).nonzero().squeeze(1)])  # (B,), each anchor's own first
-            loss = self.in_batch_loss(anchors[positive], samples[order], batch.excluded[positive][:, order])
+            judged = len(positive)
+            if judged:
+                loss = self.in_batch_loss(anchors[positive], samples[order], batch.excluded[positive][:, order])
+            else:
+                loss = 0 * samples.sum()  # a mean over nothing is NaN; logged at weight 0, so that all processes log
         self.log(
             f"{stage}/loss",
             loss,
-            batch_size=len(batch.anchors),
+            batch_size=judged,
             prog_bar=True,
             sync_dist=stage != "train",
             add_dataloader_idx=False,

@@ -4,9 +4,10 @@
 was changed afterwards is noticed when the bundle is loaded.
 """
 
+import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from moviebot.data.documents import movie_text
 from moviebot.data.schemas import Movie, read_catalogue
 from moviebot.errors import UserError
 from moviebot.modules.encoder import encode_texts, load_encoder
-from moviebot.rag.index import MovieIndex
+from moviebot.modules.index import MovieIndex
 from moviebot.rag.intent import IntentClassifier
 
+logger = logging.getLogger(__name__)
 MANIFEST_NAME = "bundle.yaml"
 _FORMAT = 1
 CATALOGUE, INTENT, ADAPTER = "catalogue.parquet", "intent.npz", "adapter"
 QUESTION_RETRIEVER, RECOMMEND_RETRIEVER = "question_retriever", "recommend_retriever"
 TITLE_INDEX, TEXT_INDEX = "title_index", "text_index"
+# What the models were trained on. Only its hashes are in the bundle, so that `evaluate` knows whether it is the same.
+DATA_FILES = ("qa.jsonl", "recommendations.jsonl", "question_pairs.parquet", "recommend_pairs.parquet")
 _PARTS = (CATALOGUE, QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, TITLE_INDEX, TEXT_INDEX, INTENT)
 
 
@@ -44,6 +48,7 @@ class Bundle:
         adapter: the PEFT folder, or None.
         title_index: the movies' labels, by the question retriever.
         text_index: the movies' texts, by the recommend retriever.
+        data: hashes of the :data:`DATA_FILES` that were there when the bundle was built, by name.
     """
 
     folder: Path
@@ -52,6 +57,7 @@ class Bundle:
     adapter: Path | None
     title_index: MovieIndex
     text_index: MovieIndex
+    data: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def question_encoder(self) -> SentenceTransformer:
@@ -92,7 +98,8 @@ def build_bundle(
         question_retriever: the encoder that finds the movie a question is about (a sentence-transformers folder).
         recommend_retriever: the encoder that finds movies to recommend (a sentence-transformers folder).
         base: the base language model, a folder or a name on the hub; it is named, not copied.
-        out: the bundle's folder; one that is there is replaced when the new one is whole.
+        out: the bundle's folder; one that is there is replaced when the new one is whole, or left where it stands
+            for the same inputs.
         adapter: the trained LoRA adapter (a PEFT folder); without one the base model answers as it is.
 
     Raises:
@@ -113,6 +120,12 @@ def build_bundle(
         check_adapter(adapter, base)
     if out.exists() and not (out / MANIFEST_NAME).is_file() and any(out.iterdir()):
         raise UserError(f"--out {out} is not empty and holds no bundle: give a new folder, or empty that one")
+    sources = {CATALOGUE: data / CATALOGUE, QUESTION_RETRIEVER: question_retriever}
+    sources |= {RECOMMEND_RETRIEVER: recommend_retriever} | ({ADAPTER: adapter} if adapter is not None else {})
+    made_from = _describe_inputs(data, base, sources)
+    if _stands(out, made_from):
+        logger.info("%s is up to date", out)
+        return
     with write_whole(out) as folder:
         folder.mkdir()
         shutil.copy2(data / CATALOGUE, folder / CATALOGUE)
@@ -131,6 +144,7 @@ def build_bundle(
             "base": base,
             "adapter": ADAPTER if adapter is not None else None,
             "movies": len(movies),
+            "made_from": made_from,
             "parts": {part: hash_path(folder / part) for part in parts},
         }
         (folder / MANIFEST_NAME).write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
@@ -154,7 +168,34 @@ def load_bundle(folder: Path) -> Bundle:
     if any(index.ids != tuple(movie.tconst for movie in movies) for index in indices):
         raise UserError(f"the indices of {folder} are of another catalogue: {again}")
     adapter = folder / manifest["adapter"] if manifest["adapter"] else None
-    return Bundle(folder, movies, manifest["base"], adapter, indices[0], indices[1])
+    made_from = manifest.get("made_from") or {}
+    return Bundle(folder, movies, manifest["base"], adapter, indices[0], indices[1], made_from.get("data") or {})
+
+
+def hash_data(data: Path) -> dict[str, str]:
+    """Return the hashes of those :data:`DATA_FILES` that a data folder has, by name."""
+    return {name: hash_path(data / name) for name in DATA_FILES if (data / name).is_file()}
+
+
+def _describe_inputs(data: Path, base: str, sources: Mapping[str, Path]) -> dict[str, Any]:
+    return {
+        "moviebot": __version__,
+        "base": base,
+        "parts": {name: hash_path(path) for name, path in sources.items()},
+        "data": hash_data(data),
+    }
+
+
+def _stands(out: Path, made_from: Mapping[str, Any]) -> bool:
+    """Say whether a bundle is whole and was built from just these inputs."""
+    try:
+        manifest = _read_manifest(out)
+        parts: Mapping[str, str] = manifest["parts"]
+        return manifest.get("made_from") == made_from and all(
+            (out / part).exists() and hash_path(out / part) == recorded for part, recorded in parts.items()
+        )
+    except (UserError, AttributeError):
+        return False
 
 
 def _build_index(folder: Path, encoder: str, name: str, documents: dict[str, str]) -> None:

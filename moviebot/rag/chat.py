@@ -7,11 +7,13 @@ from pathlib import Path
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import InMemoryHistory
 from rich.console import Console
-from rich.markup import escape
 
+from moviebot.data.prompts import clean_text
 from moviebot.errors import UserError
+from moviebot.rag.answer import HELP, Answer, Query, check_query
 from moviebot.rag.bundle import load_bundle
-from moviebot.rag.pipeline import HELP, Answer, MovieBot, Query, check_query, finish
+from moviebot.rag.checks import strip_controls
+from moviebot.rag.pipeline import MovieBot
 
 _COMMANDS = "/help shows this, /new forgets the conversation, /exit leaves (so does Ctrl-D)"
 _CONVERSATION = "chat"
@@ -24,7 +26,7 @@ def chat(bundle: Path, no_llm: bool = False) -> None:
         bundle: a bundle's folder.
         no_llm: answer without the language model: only movies found and recommendations are shown.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     loaded = load_bundle(bundle)
     with Console(stderr=True).status("Loading the models"):
         generator = None
@@ -34,7 +36,7 @@ def chat(bundle: Path, no_llm: bool = False) -> None:
             generator = Generator(loaded.base, loaded.adapter)
         bot = MovieBot(loaded, generator)
     if sys.stdin.isatty():
-        console.print(f"{escape(HELP)}\n{_COMMANDS}.")
+        _say(console, f"{HELP}\n{_COMMANDS}.")
         run_chat(bot, console, _read_prompt())
     else:
         run_chat(bot, console, (line.rstrip("\n") for line in sys.stdin))
@@ -56,12 +58,12 @@ def run_chat(bot: MovieBot, console: Console, lines: Iterator[str]) -> None:
             case "/exit" | "/quit":
                 return
             case "/help":
-                console.print(f"{escape(HELP)}\n{_COMMANDS}.")
+                _say(console, f"{HELP}\n{_COMMANDS}.")
             case "/new":
                 turn += 1
-                console.print("A new conversation.")
+                _say(console, "A new conversation.")
             case text if text.startswith("/"):
-                console.print(f"There is no command {escape(text.split()[0])}: {_COMMANDS}.")
+                _say(console, f"There is no command {text.split()[0]}: {_COMMANDS}.")
             case text:
                 _reply(bot, console, Query(text, f"{_CONVERSATION}{turn}"))
 
@@ -70,16 +72,16 @@ def _reply(bot: MovieBot, console: Console, query: Query) -> None:
     try:
         check_query(query.text)
     except UserError as error:
-        console.print(escape(str(error)))
+        _say(console, str(error))
         return
     [answer] = bot.prepare([query])
     if bot.generator is None or not answer.prompt:
-        console.print(escape(answer.answer or _say_what_was_found(answer)))
+        _say(console, answer.answer or _say_what_was_found(answer))
         return
     try:
         _stream(bot, console, answer)
     except KeyboardInterrupt:  # the answer is cut short; the conversation goes on
-        console.print(" (stopped)")
+        _say(console, " (stopped)")
 
 
 def _stream(bot: MovieBot, console: Console, answer: Answer) -> None:
@@ -90,16 +92,22 @@ def _stream(bot: MovieBot, console: Console, answer: Answer) -> None:
     for piece in bot.generator.stream(answer.prompt):
         pieces.append(piece)
         if shows:
-            console.print(escape(piece), end="")
+            _say(console, piece, end="")
             console.file.flush()
-    finish(answer, "".join(pieces))
-    console.print("" if shows and "".join(pieces).strip() else escape(answer.answer))
+    written = strip_controls("".join(pieces))
+    bot.finish(answer, written)
+    _say(console, "" if shows and written.strip() else answer.answer)
     if not answer.grounded:
         console.print("[dim](not all of this is in my catalogue)[/dim]")
 
 
+def _say(console: Console, text: str, end: str = "\n") -> None:
+    """Print text that is not ours: no markup, no emoji codes, nothing that the terminal would obey."""
+    console.print(strip_controls(text), end=end, markup=False, emoji=False, highlight=False)
+
+
 def _say_what_was_found(answer: Answer) -> str:
-    return f"That is about {answer.movie.label}." if answer.movie else HELP
+    return f"That is about {clean_text(answer.movie.label)}." if answer.movie else HELP
 
 
 def _read_prompt() -> Iterator[str]:

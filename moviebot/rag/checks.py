@@ -1,6 +1,7 @@
 """What is checked before a person sees an answer: is it grounded, are the recommendations ones that were offered?"""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from moviebot.data.prompts import is_decline, parse_recommend_response, render_facts
@@ -59,6 +60,17 @@ def choose_recommendations(
         if candidate not in chosen:
             chosen.append(candidate)
     return chosen, faults
+
+
+def strip_controls(text: str) -> str:
+    r"""Take out what a terminal could read as a command: control and format characters, but for newlines.
+
+    Example:
+        >>> strip_controls("Up\x1b[2J\tand\u202e away\n")
+        'Up[2J and away\n'
+    """
+    text = text.replace("\t", " ")
+    return "".join(char for char in text if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
 
 
 def _plain_number(number: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MAX_CONVERSATIONS = 10_000
 MAX_SHOWN = 60
@@ -62,3 +62,12 @@ class Conversations:
         if len(self._by_id) > MAX_CONVERSATIONS:
             self._by_id.popitem(last=False)
         return conversation
+
+    def snapshot(self) -> "OrderedDict[str, Conversation]":
+        """Return a copy of what is remembered, for :meth:`restore`."""
+        # `remember` puts a new list in the place of the old one, so that the copy may share it.
+        return OrderedDict((name, replace(conversation)) for name, conversation in self._by_id.items())
+
+    def restore(self, snapshot: "OrderedDict[str, Conversation]") -> None:
+        """Go back to what was remembered at a snapshot."""
+        self._by_id = snapshot

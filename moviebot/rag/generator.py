@@ -8,7 +8,7 @@ import torch
 from transformers import TextIteratorStreamer
 
 from moviebot.data.tokenise import collate_prompts, encode_prompt, pad_id_of
-from moviebot.modules.dense import generate_texts, load_dense_model
+from moviebot.modules.dense import generate_texts, greedy_decoding, load_dense_model
 
 MAX_NEW_TOKENS = 96  # an answer is a sentence or two, a list three titles
 
@@ -54,10 +54,7 @@ class Generator:
                     self.model.generate(
                         **{name: tensor.to(device) for name, tensor in batch.items()},
                         streamer=streamer,
-                        do_sample=False,
-                        max_new_tokens=self.max_new_tokens,
-                        eos_token_id=self.tokenizer.eos_token_id,
-                        pad_token_id=pad_id_of(self.tokenizer),
+                        generation_config=greedy_decoding(self.tokenizer, self.max_new_tokens),
                         stopping_criteria=[is_stopped],
                     )
             except BaseException as error:

@@ -16,8 +16,9 @@ from rich.progress import Progress
 
 from moviebot.artefact import hash_path
 from moviebot.errors import UserError
+from moviebot.rag.answer import Answer, Query, check_query
 from moviebot.rag.bundle import MANIFEST_NAME, load_bundle
-from moviebot.rag.pipeline import Answer, MovieBot, Query, check_query
+from moviebot.rag.pipeline import MovieBot
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +55,13 @@ def predict(
 
         generator = Generator(loaded.base, loaded.adapter, batch_size=batch_size)
     bot = MovieBot(loaded, generator)
-    lines = [line for line in input.read_bytes().splitlines() if line.strip()]
+    lines = input.read_bytes().removesuffix(b"\n").split(b"\n") if input.stat().st_size else []
     output.parent.mkdir(parents=True, exist_ok=True)
     with part.open("a", encoding="utf-8") as handle, Progress(transient=True) as progress:
         if not done and handle.tell() == 0:
             handle.write(json.dumps(stamp) + "\n")
         task = progress.add_task("Answering", total=len(lines), completed=done)
-        _replay(bot, lines[:done])
+        _replay(bot, lines[:done], part)
         remaining = iter(lines[done:])
         while chunk := list(islice(remaining, chunk_size)):
             for row in answer_lines(bot, chunk):
@@ -91,13 +92,19 @@ def answer_lines(bot: MovieBot, lines: Sequence[bytes | str]) -> Iterator[dict[s
 
 def _parse(line: bytes | str) -> tuple[object, Query | str]:
     """Return the line's id and its query, or what is wrong with it."""
+    if not line.strip():
+        return None, 'an empty line, where an object with a "query" is wanted'
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a number of thousands of digits
         return None, f"not a line of JSON ({error})"
     if not isinstance(row, dict):
         return None, f'a {type(row).__name__}, where an object with a "query" is wanted'
     identifier = row.get("id")
+    try:
+        json.dumps(identifier, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:  # it goes into the answer as it is
+        return None, f"the id can't be written as JSON ({error})"
     text, conversation = row.get("query"), row.get("conversation")
     if not isinstance(text, str):
         return identifier, 'no "query" that is a text'
@@ -122,11 +129,16 @@ def _answer_safely(bot: MovieBot, queries: list[Query]) -> list[Answer | str]:
         return [result for query in queries for result in _answer_safely(bot, [query])]
 
 
-def _replay(bot: MovieBot, lines: Sequence[bytes]) -> None:
-    """Let the bot remember the conversations of lines that an earlier run answered."""
-    queries = [query for _, query in map(_parse, lines) if isinstance(query, Query) and query.conversation]
-    if queries:
-        bot.prepare(queries)
+def _replay(bot: MovieBot, lines: Sequence[bytes], part: Path) -> None:
+    """Let the bot remember the conversations of lines that an earlier run answered, as it answered them."""
+    with part.open("rb") as handle:
+        handle.readline()  # the job's stamp
+        for line, answered in zip(lines, handle, strict=False):  # the part may have no more than its stamp
+            _, query = _parse(line)
+            row = json.loads(answered)
+            if isinstance(query, Query) and query.conversation is not None and "error" not in row:
+                movie = row["movie"]["tconst"] if row["movie"] else None
+                bot.remember(query.conversation, movie, [movie["tconst"] for movie in row["recommendations"]])
 
 
 def _count_finished(part: Path, stamp: dict[str, object]) -> int:

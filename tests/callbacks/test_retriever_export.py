@@ -16,8 +16,8 @@ from moviebot.data.pairs_datamodule import MoviePairsDataModule
 from moviebot.data.schemas import Movie
 from moviebot.errors import UserError
 from moviebot.modules.encoder import encode_texts, load_encoder
+from moviebot.modules.index import MovieIndex
 from moviebot.modules.retriever import ContrastiveRetriever
-from moviebot.rag.index import MovieIndex
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6.6 with torch 2.13: https://github.com/Lightning-AI/pytorch-lightning/issues/21326
@@ -57,8 +57,8 @@ def test_training_checkpoint_lies_where_the_config_says(tmp_path: Path, tiny_enc
     trainer.fit(ContrastiveRetriever(str(tiny_encoder), lr=1e-3), data)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == 4
-    assert saved["MoviePairsDataModule"] == {"batches_done": 4}
+    assert saved["global_step"] == 5, "the end is saved too, though no second step"
+    assert saved["MoviePairsDataModule"] == {"batches_done": 5}
 
 
 class _Worse(Callback):
@@ -108,6 +108,13 @@ def test_predict_writes_an_index_of_the_whole_catalogue(
     expected = encode_texts(load_encoder(tmp_path / "encoder", "cpu"), data.documents)
     np.testing.assert_allclose(np.asarray(index.vectors), expected, atol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder", "index"]
+
+
+def test_a_trial_run_of_predict_writes_nothing(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path) -> None:
+    writer = EmbeddingWriter(str(tmp_path / "out"))
+    trainer = Trainer(accelerator="cpu", logger=False, fast_dev_run=True, callbacks=[writer])
+    trainer.predict(ContrastiveRetriever(str(tiny_encoder)), MoviePairsDataModule(str(pairs_dir), "question"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_of_a_part_writes_no_index(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path) -> None:

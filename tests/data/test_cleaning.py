@@ -236,7 +236,7 @@ def test_users_mistakes_are_one_line(tmp_path: Path, movies: list[Movie]) -> Non
     with pytest.raises(UserError, match=r"nothing good is left of the 0 replies .*no replies"):
         clean(tmp_path)
     teach(tmp_path, seed=1)
-    with pytest.raises(UserError, match="--seed 0, but `moviebot teach` was given --seed 1"):
+    with pytest.raises(UserError, match="--seed 0, but `moviebot teach --task qa` was given --seed 1"):
         clean(tmp_path)
 
 
@@ -268,3 +268,63 @@ def test_sample_chain(tmp_path: Path) -> None:
     assert entry["rejected"]["unsupported_answer"] == entry["rejected"]["title_absent"] == 0
     assert entry["qa"]["kept"] == entry["qa"]["in"]
     assert {row.source for row in read_recommendations(tmp_path / "recommendations.jsonl")} == {"sample"}
+
+
+def test_only_the_last_run_counts(tmp_path: Path, big: Path) -> None:
+    (tmp_path / "catalogue.parquet").write_bytes((big / "catalogue.parquet").read_bytes())
+    movies = {movie.tconst: movie for movie in read_catalogue(tmp_path / "catalogue.parquet")}
+    test_words = {wording.replace("{title}", "").casefold().strip(" ?.") for by in WORDINGS.values()
+                  for wording in by["test"]}  # fmt: skip
+    teach(tmp_path)
+    teach(tmp_path, seed=1, limit=50)
+    clean(tmp_path, seed=1)
+    kept = read_qa(tmp_path / "qa.jsonl")
+    assert len({pair.tconst for pair in kept}) == 50
+    assert len(kept) == 50 * 9
+    for pair in kept:
+        bare = pair.question.casefold().replace(movies[pair.tconst].title.casefold(), "").strip(" ?.")
+        assert pair.split != "train" or bare not in test_words
+    assert read_report(tmp_path)["clean"]["rejected"]["superseded"] == 600
+    teach(tmp_path, seed=1, limit=20)  # a smaller limit shrinks the set
+    clean(tmp_path, seed=1)
+    assert len({pair.tconst for pair in read_qa(tmp_path / "qa.jsonl")}) == 20
+    teach(tmp_path, seed=1, limit=30, task=("recommend",))  # another task leaves the pairs as they are
+    clean(tmp_path, seed=1)
+    assert len({pair.tconst for pair in read_qa(tmp_path / "qa.jsonl")}) == 20
+    assert len(read_recommendations(tmp_path / "recommendations.jsonl")) > 20
+    teach(tmp_path, task=("recommend",))
+    for seed, message in ((0, "--task qa` was given --seed 1"), (1, "--task recommend` was given --seed 0")):
+        with pytest.raises(UserError, match=message):
+            clean(tmp_path, seed=seed)
+
+
+def test_hostile_replies_are_rejected_and_counted(tmp_path: Path, movies: list[Movie]) -> None:
+    harbour = movies[2]
+    good = ("Who directed Harbour Lights?", "It was directed by Ida Crane.", "director")
+    digits = "9" * 5000
+    write_replies(
+        tmp_path, movies,
+        [
+            ("qa", harbour.tconst, pairs(good, ("Who is in Harbour Lights \ud800?", "Tom Vale.", "cast"))),
+            ("qa", movies[3].tconst, f'{{"pairs": [{{"question": {digits}}}]}}'),
+            ("qa", movies[4].tconst, f'{{"pairs": [{{"question": {digits}, ]'),
+            ("qa", movies[5].tconst, "\ud800"),
+            ("qa", movies[6].tconst, "[" * 100_000),
+            ("qa", "tt\ud800", pairs(good)),
+            ("recommend", movies[7].tconst, json.dumps({"recommended": ["\ud800", 3, None]})),
+        ],
+    )  # fmt: skip
+    clean(tmp_path)
+    entry = read_report(tmp_path)["clean"]
+    assert entry["qa"]["kept"] == 1
+    assert entry["rejected"]["malformed_json"] == 5
+    assert entry["rejected"]["unknown_movie"] == 4
+    assert any("ud800" in str(row["raw"]) for row in read_jsonl(tmp_path / "rejects.jsonl"))
+
+
+def test_a_byte_that_is_not_utf8_is_named(tmp_path: Path, movies: list[Movie]) -> None:
+    write_replies(tmp_path, movies, [("qa", movies[2].tconst, "a"), ("qa", movies[3].tconst, "b")])
+    raw = tmp_path / RAW_NAME
+    raw.write_bytes(raw.read_bytes().replace(b'"reply": "b"', b'"reply": "\xff"'))
+    with pytest.raises(UserError, match=r"teacher_raw.jsonl, line 2: not UTF-8 .*mend or delete the line"):
+        clean(tmp_path)

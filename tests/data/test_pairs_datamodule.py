@@ -99,6 +99,28 @@ def test_limit_keeps_the_negatives_of_the_kept_anchors(pairs_dir: Path) -> None:
     assert limit_pairs(rows, 5, seed=0) == kept != limit_pairs(rows, 5, seed=1)
 
 
+def test_a_limit_hides_no_right_answer(pairs_dir: Path) -> None:
+    """Each movie is recommended two: a limit that leaves one out makes it neither a negative nor a miss."""
+    path = pairs_dir / "recommend_pairs.parquet"
+    right = {(row.anchor, row.sample) for row in read_pairs(path, "train") if row.label}
+    data = open_data(pairs_dir, task="recommend", batch_size=5, limit_train=9)
+    assert len(data.rows["train"]) < len(read_pairs(path, "train"))
+    cases = hidden = 0
+    for epoch in range(5):
+        loader = data.train_dataloader()
+        loader.set_epoch(epoch)  # type: ignore[union-attr]
+        for batch in loader:
+            for line, anchor in enumerate(batch.anchors):
+                for column, sample in enumerate(batch.samples):
+                    if line != column and (anchor, sample) in right:
+                        cases += 1
+                        hidden += bool(batch.excluded[line, column])
+    assert cases == hidden > 0
+    (query,) = open_data(pairs_dir, task="recommend", limit_train=1)._build_eval_loaders("train")[1]
+    assert len(query.texts) == 1
+    assert query.relevant.shape == (1, 2), "validation's gold, on the split whose movies are recommended two"
+
+
 def test_absent_and_broken_artefacts_are_named(tmp_path: Path, movies: list[Movie]) -> None:
     with pytest.raises(UserError, match=r"catalogue\.parquet is not there: run `moviebot catalogue"):
         open_data(tmp_path)

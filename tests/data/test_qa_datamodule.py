@@ -1,14 +1,16 @@
 """Samples, batches and their order. The tokenizer has one id a byte, so ids are read by eye."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from transformers import AutoTokenizer
 
 from moviebot.artefact import write_jsonl
-from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader
+from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader, split_evenly
 from moviebot.data.qa_datamodule import MovieQADataModule
 from moviebot.data.qa_sample import balance, render_recommendation
 from moviebot.data.schemas import Movie, RecommendationList, Split
@@ -65,7 +67,7 @@ class TestSamples:
         unseen = [movie.title for movie in movies[8:]]
         assert not [row for row in rows if any(title in row["prompt"] for title in unseen)]
 
-    def test_recommendation_offers_the_list_first_and_answers_its_first_three(self, movies: list[Movie]) -> None:
+    def test_recommendation_offers_the_list_first_and_answers_its_movies_alone(self, movies: list[Movie]) -> None:
         by_id = {movie.tconst: movie for movie in movies}
         splits: dict[str, Split] = {movie.tconst: "train" if n < 9 else "test" for n, movie in enumerate(movies)}
         row = RecommendationList("tt0000003", ("tt0000004", "tt0000008"), "test", "train")
@@ -73,10 +75,13 @@ class TestSamples:
         offered = sample.prompt.partition("### Input:\n")[2].partition("\n\n")[0].split("\n")
         assert offered[:2] == ["Night Ferry (1962)", "Salt and Thunder (2008)"]
         assert len(offered) == len(set(offered)) == 8  # the nine training movies but the seed
-        assert sample.answer.split("\n") == offered[:3]
+        assert sample.answer.split("\n") == offered[:2]  # never a distractor, though three are asked for
         assert "Harbour Lights (1954)" not in offered
         assert not {"Winter Wheat (2014)", "The Last Beekeeper (2017)", "Unfinished Maps"} & set(offered)
         assert sample == render_recommendation(row, by_id, splits)
+        longer = replace(row, recommended=("tt0000004", "tt0000008", "tt0000001", "tt0000002"))
+        sample = render_recommendation(longer, by_id, splits)
+        assert sample.answer.split("\n") == [by_id[tconst].label for tconst in longer.recommended[:3]]
 
     def test_limit_balances_topics(self, tiny_llama: Path, qa_data_dir: Path) -> None:
         rows = make_data(qa_data_dir, tiny_llama, limit_train=8).sample_rows("train", 100)
@@ -143,3 +148,51 @@ class TestOrder:
         other.load_state_dict(loader.state_dict())
         assert [batch.tolist() for batch in other] == batches[2:]
         assert [batch.tolist() for batch in other] == batches  # the next epoch is whole
+
+    @pytest.mark.parametrize("world_size", [1, 2, 3])
+    @pytest.mark.parametrize("count", [24, 25, 27, 29, 64])
+    def test_processes_share_the_samples(self, count: int, world_size: int) -> None:
+        lengths = [(7 * n) % 100 for n in range(count)]
+        seen: list[int] = []
+        batches: set[int] = set()
+        for rank in range(world_size):
+            sampler = LengthGroupedSampler(lengths, 4, rank=rank, world_size=world_size)
+            mine = list(sampler)
+            assert len(mine) == len(sampler)
+            seen += mine
+            batches.add(-(-len(mine) // 4))
+        assert len(batches) == 1  # a process with a batch less would leave the others waiting
+        assert len(seen) == len(set(seen))
+        left_out = count % (4 * world_size)
+        assert set(range(count)) >= set(seen)
+        assert len(seen) == count - (left_out if left_out < world_size else 0)
+
+    @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+    def test_processes_share_what_is_measured(self, world_size: int) -> None:
+        for count in range(world_size, 40):
+            for wanted in (1, 2, 4, 8):
+                parts = [split_evenly(count, wanted, rank, world_size) for rank in range(world_size)]
+                assert sorted(place for places, _ in parts for place in places) == list(range(count))
+                assert len({-(-len(places) // size) for places, size in parts}) == 1
+                assert all(size <= wanted + 4 for _, size in parts)
+
+    def test_loaders_are_the_processs_own(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        """The data module reads the rank from the trainer, and a loader's place means the same on each rank."""
+        questions: dict[str, list[str]] = {"train": [], "val": [], "predict": []}
+        places = set()
+        whole = make_data(qa_data_dir, tiny_llama, batch_size=3)
+        for rank in range(2):
+            data = make_data(qa_data_dir, tiny_llama, batch_size=3)
+            data.trainer = cast(Any, SimpleNamespace(global_rank=rank, world_size=2))
+            train = data.train_dataloader()
+            rows = cast(Any, train.dataset)
+            questions["train"] += [rows[index]["prompt"] for index in cast(Any, train.sampler)]
+            for _ in train:
+                pass
+            places.add((len(train), data.state_dict()["batches_seen"]))
+            questions["val"] += cast(Any, data.val_dataloader().dataset)["prompt"]
+            questions["predict"] += [row["prompt"] for batch in data.predict_dataloader() for row in batch["rows"]]
+        assert places == {(6, 6)}  # 32 samples: 5 steps of 6, and one of the last 2
+        assert sorted(questions["train"]) == sorted(whole._datasets["train"]["prompt"])
+        assert sorted(questions["val"]) == sorted(whole._datasets["val"]["prompt"])
+        assert sorted(questions["predict"]) == sorted(whole._datasets["test"]["prompt"])

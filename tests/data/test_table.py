@@ -158,3 +158,11 @@ def test_sample_reads_whole(tmp_path: Path) -> None:
     assert all(movie.description and movie.directors and movie.cast and movie.year for movie in movies)
     lists = read_jsonl(tmp_path / "similar.jsonl")
     assert len(lists) == len(movies)
+
+
+def test_json_lines_that_utf8_can_not_hold_are_rejected(tmp_path: Path) -> None:
+    lines = [r'{"title": "Bad \ud800"}', '{"title": "Up", "year": %s}' % ("9" * 5000), '{"title": "Her", "year": 2013}']
+    (tmp_path / "t.jsonl").write_text("\n".join([*lines, r'{"title": "Pair \ud83d\ude00"}']) + "\n")
+    assert [movie.title for movie in build(tmp_path / "t.jsonl")] == ["Her", "Pair 😀"]
+    rejected = read_report(tmp_path / "out")["catalogue"]["rejected"]
+    assert (rejected["not_utf8"], rejected["bad_row"]) == (1, 1)

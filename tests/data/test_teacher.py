@@ -8,7 +8,7 @@ from werkzeug import Request, Response
 
 from moviebot.artefact import read_report, write_jsonl
 from moviebot.data import openai_teacher
-from moviebot.data.replies import RAW_NAME, Reply, ReplyLog, cut_half_line, read_replies
+from moviebot.data.replies import RAW_NAME, Reply, ReplyLog, mend_last_line, read_replies, read_runs
 from moviebot.data.schemas import Movie, write_catalogue
 from moviebot.data.teacher import Lesson, teach
 from moviebot.errors import UserError
@@ -208,12 +208,16 @@ def test_no_catalogue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"b" * 9999, b"")]
-)
-def test_cut_half_line(tmp_path: Path, before: bytes, after: bytes) -> None:
+    ("before", "after"),
+    [
+        (b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"b" * 9999, b""),
+        (b'a\n{"b": 1}', b'a\n{"b": 1}\n'), (b'a\n{"b": 1', b"a\n"), (b'{"b": "\xff"}', b""),
+    ],
+)  # fmt: skip
+def test_mend_last_line(tmp_path: Path, before: bytes, after: bytes) -> None:
     path = tmp_path / "log"
     path.write_bytes(before)
-    cut_half_line(path)
+    mend_last_line(path)
     assert path.read_bytes() == after
 
 
@@ -221,3 +225,63 @@ def test_damaged_row_is_named(tmp_path: Path) -> None:
     write_jsonl(tmp_path / RAW_NAME, [{"tconst": "tt1"}])
     with pytest.raises(UserError, match="row 1 lacks created_at, model"):
         read_replies(tmp_path / RAW_NAME)
+
+
+@pytest.mark.parametrize("tail", ["", "\n"])
+def test_a_last_row_without_its_newline_is_kept(out: Path, tail: str) -> None:
+    teach(out, task=("qa",), limit=3)
+    whole = contents(out)
+    raw = out / RAW_NAME
+    raw.write_text(raw.read_text(encoding="utf-8").rstrip("\n") + tail, encoding="utf-8")
+    before = raw.read_bytes()
+    assert contents(out) == whole
+    assert raw.read_bytes() == before
+    teach(out, task=("qa",), limit=4)
+    assert len(contents(out)) == 4
+
+
+def test_reading_never_cuts(out: Path) -> None:
+    teach(out, task=("qa",), limit=2)
+    raw = out / RAW_NAME
+    raw.write_bytes(raw.read_bytes()[:-9])
+    before = raw.read_bytes()
+    assert len(contents(out)) == 1
+    assert raw.read_bytes() == before
+
+
+def test_half_a_surrogate_pair_is_kept_verbatim(out: Path, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/v1/chat/completions").respond_with_handler(lambda _: complete("a \ud800"))
+    ask(out, httpserver, limit=1)
+    assert [reply for _, _, reply in contents(out)] == ["a \ud800"]
+
+
+def test_runs_are_recorded_a_task_and_a_teacher(out: Path, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/v1/chat/completions").respond_with_handler(lambda _: complete(PAIRS))
+
+    def recorded() -> list[tuple[str, str, int, int]]:
+        return [(run.task, run.teacher, run.seed, len(run.request_ids)) for run in read_runs(out)]
+
+    teach(out)
+    teach(out, task=("recommend",), limit=3)
+    ask(out, httpserver, limit=2)
+    assert recorded() == [("qa", "m", 0, 2), ("qa", "template", 0, 12), ("recommend", "template", 0, 3)]
+    teach(out, task=("qa",), seed=1)  # movies are split otherwise: the other teacher's pairs can't stay
+    assert recorded() == [("qa", "template", 1, 12), ("recommend", "template", 0, 3)]
+    (out / "teacher_runs.json").write_text("[{}]")
+    with pytest.raises(UserError, match=r"teacher_runs.json is damaged: delete it"):
+        read_runs(out)
+
+
+def test_wrong_address_stops_after_a_few_requests(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_teacher, "MAX_RETRIES", 0)
+    asked: list[str] = []
+    ask_one = openai_teacher.OpenAITeacher.ask
+
+    def count(self: openai_teacher.OpenAITeacher, prompt: str) -> str | None:
+        asked.append(prompt)
+        return ask_one(self, prompt)
+
+    monkeypatch.setattr(openai_teacher.OpenAITeacher, "ask", count)
+    with pytest.raises(UserError, match=r"http://127.0.0.1:1/v1 can't be reached .*--base_url"):
+        teach(out, "openai", ("qa",), model="m", base_url="http://127.0.0.1:1/v1", concurrency=1)
+    assert openai_teacher.GIVE_UP_AFTER <= len(asked) <= openai_teacher.GIVE_UP_AFTER + 1

@@ -1,7 +1,9 @@
 import json
 import random
+import re
 
 import pytest
+from rapidfuzz import fuzz
 
 from moviebot.data.judging import guess_topic, is_supported, names_movie
 from moviebot.data.prompts import is_decline, render_facts
@@ -26,6 +28,60 @@ def test_wordings_of_the_splits_are_disjoint_and_many() -> None:
         assert len(WORDINGS[topic]["val"]) >= 4
         assert all(wording.count("{title}") == 1 for split in SPLITS for wording in WORDINGS[topic][split])
     assert sum(not subject.train for subject in SUBJECTS) >= 6  # subjects kept from training
+
+
+CONTRACTIONS = {"s": "is", "m": "am", "d": "would", "ve": "have", "ll": "will", "re": "are", "nt": "not"}
+SLURRED = {"whats": "what is", "whos": "who is", "u": "you", "wanna": "want to", "dont": "do not", "im": "i am"}
+
+
+def normalise(wording: str) -> str:
+    words = re.sub(r"\{title\}('s)?", " ", wording.casefold().replace("’", "'"))
+    words = re.sub(r"n't\b", " not", words)
+    words = re.sub(r"'([a-z]+)", lambda match: f" {CONTRACTIONS.get(match[1], match[1])}", words)
+    return " ".join(SLURRED.get(word, word) for word in re.findall(r"[a-z0-9]+", words))
+
+
+def test_train_wordings_are_not_nearly_test_wordings() -> None:
+    assert normalise("whats {title}'s plot") == normalise("What's {title} plot?") == "what is plot"
+    train = {wording: normalise(wording) for topic in TOPICS for wording in WORDINGS[topic]["train"]}
+    for topic in TOPICS:
+        for wording in WORDINGS[topic]["test"]:
+            asked = normalise(wording)
+            near = [other for other, words in train.items() if fuzz.token_sort_ratio(asked, words) >= 90]
+            assert not near, (wording, near)
+
+
+def test_held_out_subjects_are_not_bordered_by_training() -> None:
+    trained = " ".join(f"{subject.lacks} {' '.join(subject.train)}" for subject in SUBJECTS if subject.train).casefold()
+    for word in ("deleted", "scenes were", "dubbed", "digital", "aspect ratio", "format", "how many takes", "poster",
+                 "stunt", "costume", "extras", "make-up", "salary", "special effects", "lenses", "working title"):  # fmt: skip
+        assert word not in trained, word
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [("narrat", "who narrates"), ("married", "married"), ("animals", "animals"), ("DVD of", "DVD"),
+     ("theme park", "theme park"), ("mistakes", "mistakes"), ("ending of", "ending")],
+)  # fmt: skip
+def test_a_decline_names_what_was_asked(words: str, lacks: str) -> None:
+    found = [reason for wording, reason in LACKS.items() if words in wording]
+    assert found
+    assert all(lacks in reason for reason in found)
+
+
+@pytest.mark.parametrize("job", ["art", "casting", "music", "musical", "assistant"])
+def test_other_directors_are_not_the_director(job: str, movies: list[Movie]) -> None:
+    question = f"Who was the {job} director of Harbour Lights?"
+    assert guess_topic(question, movies[2]) is None
+    assert is_supported(question, "I don't know: the facts don't say.", "unanswerable", movies[2])
+
+
+def test_every_decline_stands(movies: list[Movie]) -> None:
+    for movie in movies[2:]:
+        for wording in WORDINGS["unanswerable"]["train"] + WORDINGS["unanswerable"]["test"]:
+            for mention in (movie.title, movie.label, f"the {movie.year} version of {movie.title}"):
+                question = wording.replace("{title}", mention)
+                assert is_supported(question, "I don't know.", "unanswerable", movie), question
 
 
 def test_unanswerable_wordings_ask_for_no_fact(movies: list[Movie]) -> None:

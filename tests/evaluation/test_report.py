@@ -1,6 +1,7 @@
 """The report: every figure of the table is measured, on test movies alone, and the files are whole."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 
 from moviebot.artefact import write_jsonl
 from moviebot.data.documents import movie_text
-from moviebot.data.schemas import PAIR_SCHEMA, TOPICS, Movie, QAPair
+from moviebot.data.schemas import PAIR_SCHEMA, TOPICS, Movie, QAPair, RecommendationList
 from moviebot.data.template_teacher import facts_of
-from moviebot.evaluation.report import Row, draw_questions, evaluate, render_table
+from moviebot.evaluation import report as report_module
+from moviebot.evaluation.figures import Row, draw_questions
+from moviebot.evaluation.report import evaluate, render_table, write_caveats
+from moviebot.rag.bundle import build_bundle, load_bundle
 
 
 @pytest.fixture
@@ -45,8 +49,13 @@ def data(tmp_path: Path, movies: list[Movie]) -> Path:
 
 
 @pytest.mark.slow
-def test_the_table_is_measured_and_saved(
-    bundle_folder: Path, data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_the_table_is_measured_and_saved_once(
+    bundle_folder: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = tmp_path / "runs" / "llm"
     runs.mkdir(parents=True)
@@ -66,7 +75,11 @@ def test_the_table_is_measured_and_saved(
         assert name in report
     assert "untuned" in printed
     assert figures["recommendations, hit@3"]["baseline"][0] == "popularity"
-    assert figures["lists with an invented or repeated movie, as shown"]["tuned"] == 0
+    assert figures["lists with an invented or repeated movie, as shown"]["untuned"] == 0
+    assert figures["words an answer"]["tuned"] is None, "the bundle has no adapter"
+    assert not (out / "answers_tuned.jsonl").exists()
+    assert "is not what the bundle was built with" in caplog.text
+    assert "never trained on" not in report
     assert figures["unanswerable questions declined"]["count"] == 4, "as many as there are, not five"
     assert figures["question -> movie, hit@1, clean"]["count"] == 32, "the train movie's question is not asked"
     for plot in ("hits.png", "loss.png"):
@@ -74,6 +87,45 @@ def test_the_table_is_measured_and_saved(
         assert plot in report
     rows = [json.loads(line) for line in (out / "answers_untuned.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {row["topic"] for row in rows} == set(TOPICS)
+
+    monkeypatch.setattr(report_module, "measure_lookup", None)  # would fail if it were measured again
+    evaluate(bundle_folder, data, out, runs=runs.parent, questions_per_topic=2, lists=2)
+    assert capsys.readouterr().out == printed
+    with pytest.raises(TypeError):
+        evaluate(bundle_folder, data, out, runs=runs.parent, questions_per_topic=3, lists=2)
+
+
+@pytest.mark.parametrize(
+    ("source", "has_similar", "held_out", "said", "unsaid"),
+    [
+        ("template", False, True, "content recommender's own output (shared", "not what the bundle"),
+        ("template", True, True, "came with the data (similar.jsonl)", "(shared people"),
+        ("gpt-x", False, True, "written by gpt-x", "template"),
+        ("gpt-x", False, False, "not what the bundle was built with", "template"),
+    ],
+)
+def test_the_caveats_are_of_what_was_measured(
+    bundle_folder: Path, source: str, has_similar: bool, held_out: bool, said: str, unsaid: str
+) -> None:
+    pairs = [QAPair("tt0000001", "q", "a", source, "test", "year")]
+    lists = [RecommendationList("tt0000001", ("tt0000002",), source, "test")]
+    text = write_caveats(load_bundle(bundle_folder), pairs, lists, has_similar=has_similar, held_out=held_out)
+    assert said in text
+    assert unsaid not in text
+    assert "same generator" in text
+    assert "sample is famous" not in text
+
+
+def test_only_the_bundles_own_data_is_held_out(
+    bundle_folder: Path, data: Path, tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    shutil.copy(bundle_folder / "catalogue.parquet", data)
+    build_bundle(data, tiny_encoder, tiny_encoder, str(tiny_llama), tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    assert report_module._is_held_out(bundle, data)
+    assert "never trained on" in render_table([], held_out=True)
+    (data / "qa.jsonl").write_text("")
+    assert not report_module._is_held_out(bundle, data)
 
 
 def test_draws_are_balanced_and_repeatable() -> None:

@@ -79,6 +79,17 @@ def test_missing_adapter_is_one_line(tiny_llama: Path, tmp_path: Path) -> None:
         load_dense_model(str(tiny_llama), tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("content", [b'{"r": 8,', b"\xff\xfe", b"", b"[]"])
+def test_damaged_adapter_config_is_one_line(
+    trained: QLoRALanguageModel, tiny_llama: Path, tmp_path: Path, content: bytes
+) -> None:
+    export_adapter(trained, tmp_path / "adapter")
+    (tmp_path / "adapter/adapter_config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"adapter_config.json is damaged \(.*`moviebot fit`") as caught:
+        load_dense_model(str(tiny_llama), tmp_path / "adapter")
+    assert "\n" not in str(caught.value)
+
+
 def test_adapter_of_another_base_is_one_line(trained: QLoRALanguageModel, tiny_llama: Path, tmp_path: Path) -> None:
     export_adapter(trained, tmp_path / "adapter")
     other = tmp_path / "other_base"

@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -278,6 +279,13 @@ class TestCheckpointing:
         for name, gradient in lora_gradients(checkpointed, make_batch()).items():
             torch.testing.assert_close(gradient, expected[name])
 
+    def test_of_activations_that_is_off_after_all_is_refused(self, tiny_llama: Path) -> None:
+        model = make_model(tiny_llama, gradient_checkpointing=True)
+        model.on_train_start()
+        model._peft_model().get_base_model().activation_checkpointing_disable()
+        with pytest.raises(RuntimeError, match="gradient checkpointing was asked for and is not on"):
+            model.on_train_start()
+
     @staticmethod
     def count_recomputed_layers(model: QLoRALanguageModel, batch: TextBatch) -> int:
         """Count the decoder layers whose MLP runs again in the backward pass."""
@@ -391,6 +399,72 @@ class TestResume:
         for name, value in states[0].items():
             assert torch.equal(value, states[1][name]), name
 
+    @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # nothing is validated
+    @pytest.mark.parametrize(("accumulate", "every", "saved_at"), [(2, 1, [1, 2, 3, 4]), (4, 2, [2, 4])])
+    def test_amid_accumulation_is_bit_exact(
+        self,
+        tiny_llama: Path,
+        qa_data_dir: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        accumulate: int,
+        every: int,
+        saved_at: list[int],
+    ) -> None:
+        """Stopped with gradients accumulated, a run goes on from the last step: one save a step, right after it."""
+        saves: list[tuple[int, int]] = []
+        save = AdapterCheckpoint._save_last_checkpoint
+
+        def count(self: AdapterCheckpoint, trainer: Trainer, candidates: dict[str, torch.Tensor]) -> None:
+            saves.append((trainer.global_step, trainer.fit_loop.total_batch_idx + 1))
+            save(self, trainer, candidates)
+
+        monkeypatch.setattr(AdapterCheckpoint, "_save_last_checkpoint", count)
+
+        def train(root: Path, stop_at: int = -1, resume: Path | None = None) -> QLoRALanguageModel:
+            torch.manual_seed(0)
+            model = QLoRALanguageModel(
+                base=str(tiny_llama), lora=LoraSettings(r=4, alpha=8, dropout=0.1), lr=1e-2
+            )  # fmt: skip
+            trainer = make_trainer(
+                root, callbacks=[StopAtBatch(stop_at), AdapterCheckpoint(save_every_n_steps=every)],
+                enable_checkpointing=True, accumulate_grad_batches=accumulate, limit_val_batches=0,
+            )  # fmt: skip
+            saves.clear()
+            with contextlib.suppress(StopNow):
+                trainer.fit(
+                    model, make_data(qa_data_dir, tiny_llama, batch_size=1, limit_train=4 * accumulate),
+                    ckpt_path=resume, weights_only=True,
+                )  # fmt: skip
+            return model
+
+        whole = train(tmp_path / "whole")
+        assert saves == [(step, step * accumulate) for step in saved_at]
+        stop_at = 2 * accumulate + 1
+        train(tmp_path / "part", stop_at)
+        assert saves == [(step, step * accumulate) for step in saved_at if step <= 2]
+        last = tmp_path / "part/checkpoints/last.ckpt"
+        resumed = train(tmp_path / "part", resume=last)
+        assert saves == [(step, step * accumulate) for step in saved_at if step > 2]
+        for name, value in whole.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[name]), name
+
+    def test_dropout_is_drawn_by_batch_and_rank(self, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever the random state was before, on whatever device: a checkpoint need not hold it."""
+        monkeypatch.setenv("PL_GLOBAL_SEED", "3")
+        model = QLoRALanguageModel(base=str(tiny_llama))
+
+        def draw(batch: int, rank: int, before: int) -> float:
+            loop = SimpleNamespace(total_batch_idx=batch)
+            trainer = SimpleNamespace(fit_loop=loop, world_size=2, global_rank=rank)
+            monkeypatch.setattr(QLoRALanguageModel, "trainer", trainer)
+            torch.manual_seed(before)
+            model.on_train_batch_start(make_batch(), 0)
+            return torch.rand(()).item()
+
+        assert draw(5, 1, before=0) == draw(5, 1, before=1)
+        assert len({draw(batch, rank, before=0) for batch in range(3) for rank in range(2)}) == 6
+
     def test_checkpoint_has_adapters_alone_and_loads_safely(
         self, tiny_llama: Path, qa_data_dir: Path, tmp_path: Path
     ) -> None:
@@ -401,6 +475,7 @@ class TestResume:
         checkpoint = torch.load(path, weights_only=True)
         assert len(checkpoint["state_dict"]) == 28
         assert all(".lora_" in name for name in checkpoint["state_dict"])
+        assert "rng_state" not in checkpoint
         loaded = QLoRALanguageModel.load_from_checkpoint(path, weights_only=True)
         assert loaded.lora == model.lora
         for name, value in model.state_dict().items():
@@ -430,6 +505,17 @@ class StopAt(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.step:
+            raise StopNow
+
+
+class StopAtBatch(Callback):
+    """Stop when the batch of that number begins."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch:
             raise StopNow
 
 

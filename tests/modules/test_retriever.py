@@ -8,9 +8,10 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from moviebot.data.pair_batch import DocumentBatch, PairBatch, QueryBatch
+from moviebot.data.pair_batch import DocumentBatch, FixedLoader, PairBatch, QueryBatch
 from moviebot.data.pairs_datamodule import MoviePairsDataModule
 from moviebot.errors import UserError
+from moviebot.modules.losses import InBatchNegativesLoss
 from moviebot.modules.retriever import ContrastiveRetriever
 from moviebot.pretrained import MINILM
 
@@ -174,8 +175,42 @@ def test_optimiser_steps_its_schedule_by_the_step(tmp_path: Path, tiny_encoder: 
     (optimiser,) = trainer.optimizers
     assert optimiser.param_groups[0]["lr"] == 0, "twelve steps: up for six, down to nothing for six"
     held = {id(p) for group in optimiser.param_groups for p in group["params"]}
-    assert held == {id(p) for p in retriever.parameters()}
+    assert held == {id(p) for name, p in retriever.named_parameters() if ".pooler." not in name}
     assert all(p.ndim <= 1 for p in optimiser.param_groups[1]["params"])
+
+
+def test_every_trained_weight_gets_a_gradient(tiny_encoder: Path) -> None:
+    """DDP waits for all of them: BERT's pooler, which gets none, must not be among them."""
+    retriever = make_retriever(tiny_encoder)
+    retriever.configure_model()
+    retriever(["night ferry (1962)", "winter wheat (2014)"])[:, 0].sum().backward()
+    idle = [name for name, p in retriever.named_parameters() if p.requires_grad and p.grad is None]
+    assert idle == []
+
+
+def test_a_batch_without_positives_does_not_count(
+    tiny_encoder: Path, tmp_path: Path, pairs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epoch's loss is the mean over the positives, wherever they fall; a mean over none would be NaN."""
+    texts = ["night ferry (1962)", "winter wheat (2014)", "salt and thunder (2008)", "unfinished maps"]
+    shown = torch.zeros(4, 4, dtype=torch.bool)
+    batches = [PairBatch(texts, texts[::-1], torch.tensor(labels), shown) for labels in ([1, 1, 1, 0], [1, 0, 0, 0])]
+    none = PairBatch(texts, texts[::-1], torch.zeros(4, dtype=torch.long), shown)
+    data = make_data(pairs_dir)
+    data.setup("validate")
+    documents, queries, _ = data.val_dataloader()
+    loaders = documents, queries, FixedLoader([none, *batches])
+    monkeypatch.setattr(data, "val_dataloader", lambda: loaders)
+    in_batch, losses = InBatchNegativesLoss(), []
+    retriever = make_retriever(tiny_encoder)
+    results = make_trainer(tmp_path).validate(retriever, data, verbose=False)
+    (logged,) = [result["val/loss"] for result in results if "val/loss" in result]
+    retriever.eval()
+    for batch in batches:  # the positives come first
+        with torch.no_grad():
+            anchors, samples = retriever._encode_pairs(batch)
+        losses.append(float(in_batch(anchors[: int(batch.labels.sum())], samples)))
+    assert logged == pytest.approx((3 * losses[0] + losses[1]) / 4, rel=1e-4)
 
 
 @pytest.mark.slow

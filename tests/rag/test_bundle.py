@@ -68,3 +68,24 @@ def test_building_complains_before_it_works(
     with pytest.raises(UserError, match="holds no bundle"):
         build_bundle(bundle_folder, tiny_encoder, tiny_encoder, base, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep"
+
+
+def test_stands_for_the_same_inputs(bundle_folder: Path, tiny_encoder: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "bundle"
+    data.mkdir()
+    shutil.copy(bundle_folder / "catalogue.parquet", data)
+    (data / "qa.jsonl").write_text("{}")
+
+    def build() -> int:
+        build_bundle(data, tiny_encoder, tiny_encoder, str(tiny_llama), out)
+        return (out / "bundle.yaml").stat().st_mtime_ns
+
+    first = build()
+    assert load_bundle(out).data.keys() == {"qa.jsonl"}
+    assert build() == first
+    (data / "qa.jsonl").write_text("{ }")  # other data than the models are said to be of
+    second = build()
+    assert second != first
+    (out / "intent.npz").unlink()
+    assert build() != second
+    load_bundle(out)

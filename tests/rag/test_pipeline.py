@@ -5,8 +5,9 @@ import pytest
 from moviebot.data.prompts import render_question_prompt, render_recommend_prompt
 from moviebot.data.schemas import Movie
 from moviebot.errors import UserError
+from moviebot.rag.answer import MAX_QUERY_CHARS, Query, check_query
 from moviebot.rag.bundle import load_bundle
-from moviebot.rag.pipeline import MAX_QUERY_CHARS, MovieBot, Query, check_query
+from moviebot.rag.pipeline import MovieBot
 from tests.rag.conftest import ScriptedGenerator
 
 
@@ -121,3 +122,45 @@ def test_a_query_too_long_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match="empty"):
         check_query(" \n")
     assert check_query("x" * MAX_QUERY_CHARS)
+
+
+def test_what_the_model_chose_is_what_is_not_shown_again(bundle_folder: Path) -> None:
+    """In one batch too: the second query waits for what the model makes of the first."""
+
+    def choose_last(prompt: str) -> str:
+        return "\n".join(prompt.split("### Input:\n")[1].split("\n\n")[0].split("\n")[-3:])
+
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(choose_last))
+    first, other, second = bot.answer(
+        [Query("movies like Night Ferry", "a"), Query("hello"), Query("give me another one", "a")]
+    )
+    assert first.recommendations == first.candidates[-3:]
+    assert other.intent == "other"
+    assert second.candidates == [movie for movie in first.candidates if movie not in first.recommendations]
+    shown = [*first.recommendations, *second.recommendations]
+    assert [bot.movies[row] for row in bot.conversations.get("a").shown] == shown
+
+
+def test_a_recalled_movie_is_the_first_candidate(bot: MovieBot, movies: list[Movie]) -> None:
+    _, follow_up = bot.answer([Query("who directed Winter Wheat?", "a"), Query("and how long is it?", "a")])
+    assert follow_up.movie == follow_up.movie_candidates[0] == movies[9]
+    assert len(follow_up.movie_candidates) <= 10
+    assert len(set(follow_up.movie_candidates)) == len(follow_up.movie_candidates)
+
+
+def test_an_answer_that_failed_leaves_no_memory(bundle_folder: Path) -> None:
+    def fail(prompt: str) -> str:
+        raise RuntimeError("out of memory")
+
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(fail))
+    bot.conversations.get("a").remember(1, [2])
+    with pytest.raises(RuntimeError):
+        bot.answer([Query("movies like Night Ferry", "a"), Query("who directed Winter Wheat?", "b")])
+    assert (bot.conversations.get("a").row, bot.conversations.get("a").shown) == (1, [2])
+    assert bot.conversations.get("b").row is None
+
+
+def test_control_characters_of_a_model_are_not_passed_on(bundle_folder: Path) -> None:
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was \x1b[31mOlga\u200b Sidorova."))
+    [answer] = bot.answer([Query("who directed Winter Wheat?")])
+    assert answer.answer == "It was [31mOlga Sidorova."

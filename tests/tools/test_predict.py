@@ -1,13 +1,17 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from moviebot.errors import UserError
 from moviebot.rag import predict as predict_module
+from moviebot.rag.bundle import load_bundle
+from moviebot.rag.pipeline import MovieBot
 from moviebot.rag.predict import predict
+from tests.rag.conftest import ScriptedGenerator
 
 FIELDS = [
     "id", "query", "intent", "movie", "movie_score", "movie_candidates", "candidates", "recommendations", "answer",
@@ -102,3 +106,61 @@ def test_mistakes_are_one_line(bundle: Path, tmp_path: Path) -> None:
         predict(tmp_path, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
     with pytest.raises(UserError, match="at least 1"):
         predict(bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", batch_size=0)
+
+
+def test_ids_that_no_json_can_hold_and_blank_lines_are_errors_in_their_place(bundle: Path, tmp_path: Path) -> None:
+    lines = [
+        '{"query": "hello", "id": 0}',
+        f'{{"query": "hello", "id": {"9" * 5000}}}',
+        "",
+        '{"query": "hello", "id": "\\ud800"}',
+        '{"query": "hello", "id": {"deep": NaN}}',
+        " \r",
+        '{"query": "hello", "id": 1e999}',
+        '{"query": 5, "id": "\\ud800"}',
+        '{"query": "hello", "id": 8}\r',
+        "",
+    ]
+    (tmp_path / "in.jsonl").write_bytes("\n".join(lines).encode() + b"\n")
+    predict(bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", no_llm=True)
+    text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert "NaN" not in text.replace("(Out of range float values are not JSON compliant: nan)", "")
+    rows = read(tmp_path / "out.jsonl")
+    assert ["error" in row for row in rows] == [False, True, True, True, True, True, True, True, False, True]
+    assert all(row.keys() == {"error"} for row in rows if "error" in row)
+    assert rows[8]["id"] == 8
+
+
+@pytest.mark.parametrize("content", [b"", b"\n"])
+def test_an_empty_file_has_no_end_to_answer(bundle: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "in.jsonl").write_bytes(content)
+    predict(bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", no_llm=True)
+    assert len(read(tmp_path / "out.jsonl")) == len(content)
+
+
+def test_a_resumed_run_remembers_what_was_shown(bundle: Path, tmp_path: Path) -> None:
+    """From the answers that stand, not by ranking anew: the model may have chosen others than the best three."""
+    lines = [json.dumps({"query": q, "conversation": "a"}) for q in ("movies like Night Ferry", "give me another one")]
+    part = tmp_path / "out.jsonl.part"
+    row = {"movie": {"tconst": "tt0000004"}, "recommendations": [{"tconst": "tt0000009"}, {"tconst": "tt0000010"}]}
+    part.write_text("stamp\n" + json.dumps(row) + "\n")
+    bot = MovieBot(load_bundle(bundle))
+    predict_module._replay(bot, [line.encode() for line in lines[:1]], part)
+    assert (bot.conversations.get("a").row, bot.conversations.get("a").shown) == (3, [8, 9])
+
+
+def test_a_retried_batch_remembers_each_answer_once(bundle: Path) -> None:
+    class FailsTogether(ScriptedGenerator):
+        def generate(self, prompts: Sequence[str]) -> list[str]:
+            if len(prompts) > 1:
+                raise RuntimeError("out of memory")
+            return super().generate(prompts)
+
+    lines = [
+        json.dumps({"query": "movies like Night Ferry", "conversation": "a"}),
+        json.dumps({"query": "who directed Winter Wheat?", "conversation": "b"}),
+    ]
+    bot = MovieBot(load_bundle(bundle), FailsTogether(lambda prompt: ""))
+    rows = list(predict_module.answer_lines(bot, lines))
+    assert len(rows[0]["candidates"]) == 11  # all but the movie itself: none counts as shown before
+    assert len(bot.conversations.get("a").shown) == 3

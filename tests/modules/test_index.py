@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moviebot.data.schemas import Movie, write_catalogue
 from moviebot.errors import UserError
-from moviebot.rag.index import MovieIndex
+from moviebot.modules.index import MovieIndex
 
 
 def draw(rows: int, seed: int) -> NDArray[np.float32]:

@@ -1,0 +1,111 @@
+"""A query, what it came to, and the words in which that is shown."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from moviebot.data.prompts import clean_text
+from moviebot.data.schemas import Movie
+from moviebot.errors import UserError
+from moviebot.rag.conversation import Conversation
+from moviebot.rag.intent import Intent
+
+MAX_QUERY_CHARS = 2000
+HELP = (
+    "I can answer questions about a movie (who directed it, who is in it, when it came out, how long it is, what it is "
+    "about) and recommend movies, for example ones like a movie you loved."
+)
+NOT_FOUND = "I couldn't find that movie in my catalogue. Could you give me its title, and the year if you know it?"
+NO_CANDIDATES = "I found nothing else to recommend in my catalogue."
+
+
+@dataclass(frozen=True)
+class Query:
+    """A person's words.
+
+    Attributes:
+        text: what they wrote.
+        conversation: which conversation it belongs to, if any.
+    """
+
+    text: str
+    conversation: str | None = None
+
+
+@dataclass
+class Answer:
+    """What one query came to; the fields of the prediction format.
+
+    Attributes:
+        query: the person's words.
+        intent: what they want.
+        movie: the movie meant, or None.
+        movie_score: 0 to 1, how sure that is.
+        movie_candidates: up to 10 movies that may be meant, likeliest first, also where ``movie`` is None.
+        candidates: the up to 20 movies the prompt offered; recommendations only.
+        recommendations: up to three of them.
+        answer: the text shown.
+        grounded: every number and name of the answer stands in the facts; every recommendation was a candidate.
+        abstained: the bot said that it does not know.
+        prompt: exactly what the model saw; empty where it was not asked.
+        seconds: for each step, this query's share of its batch; ``total`` is their sum.
+        faults: lines of the model's list that named no candidate, or one twice.
+        conversation: the thread it belongs to, which is told what was shown.
+    """
+
+    query: str
+    intent: Intent
+    movie: Movie | None = None
+    movie_score: float = 0.0
+    movie_candidates: list[Movie] = field(default_factory=list)
+    candidates: list[Movie] = field(default_factory=list)
+    recommendations: list[Movie] = field(default_factory=list)
+    answer: str = ""
+    grounded: bool = True
+    abstained: bool = False
+    prompt: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    faults: int = 0
+    conversation: Conversation | None = field(default=None, repr=False)
+
+    def as_row(self, identifier: object = None) -> dict[str, Any]:
+        """Return the JSON object that ``tools/predict.py`` writes."""
+        return {
+            "id": identifier,
+            "query": self.query,
+            "intent": self.intent,
+            "movie": _describe(self.movie) if self.movie else None,
+            "movie_score": round(self.movie_score, 4),
+            "movie_candidates": [movie.tconst for movie in self.movie_candidates],
+            "candidates": [movie.tconst for movie in self.candidates],
+            "recommendations": [_describe(movie) for movie in self.recommendations],
+            "answer": self.answer,
+            "grounded": self.grounded,
+            "abstained": self.abstained,
+            "prompt": self.prompt,
+            "seconds": {name: round(value, 6) for name, value in self.seconds.items()},
+        }
+
+
+def show_recommendations(answer: Answer) -> str:
+    """Write the recommendations as the person sees them."""
+    titles = "\n".join(f"- {clean_text(movie.label)}" for movie in answer.recommendations)
+    if answer.movie is None:
+        return f"You could watch:\n{titles}"
+    return f"If you liked {clean_text(answer.movie.label)}, you could watch:\n{titles}"
+
+
+def check_query(text: str) -> str:
+    """Return a query, or raise where it can't be answered.
+
+    Raises:
+        UserError: it is empty, or longer than :data:`MAX_QUERY_CHARS` characters.
+    """
+    if not text.strip():
+        raise UserError("the query is empty: ask something")
+    if len(text) > MAX_QUERY_CHARS:
+        raise UserError(f"the query has {len(text):,} characters, at most {MAX_QUERY_CHARS:,} are read: shorten it")
+    return text
+
+
+def _describe(movie: Movie) -> dict[str, Any]:
+    return {"tconst": movie.tconst, "title": movie.title, "year": movie.year}
