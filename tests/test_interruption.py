@@ -132,9 +132,7 @@ class TestFullDisk:
         self.check(fit_command(qa_data_dir, tiny_llama, tmp_path), 50_000)
 
     @pytest.mark.slow
-    def test_a_bundle_says_so(
-        self, movies: list[Movie], tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
-    ) -> None:
+    def test_a_bundle_says_so(self, movies: list[Movie], tiny_encoder: Path, tiny_llama: Path, tmp_path: Path) -> None:
         write_catalogue(tmp_path / "catalogue.parquet", movies)
         self.check(
             ["bundle", "--data", str(tmp_path), "--question_retriever", str(tiny_encoder), "--recommend_retriever",

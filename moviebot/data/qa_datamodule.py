@@ -55,6 +55,9 @@ class MovieQADataModule(LightningDataModule):
         limit_test: test and predict on this many at most.
         recommend_share: the part of the samples that are recommendations, 0 to 1; None treats them as one more topic.
         unanswerable_share: the part that are questions the facts can't answer, likewise.
+        train_description_words: cut the descriptions of training prompts to so many words, so that more samples go
+            through in the same time; at least as many as an outline has (25), or plots could not be answered from the
+            prompt. None cuts nothing.
         num_workers: processes that prepare batches; 0 is right for small samples.
         seed: of the subsets, the distractors and the order.
     """
@@ -71,6 +74,7 @@ class MovieQADataModule(LightningDataModule):
         limit_test: int | None = None,
         recommend_share: float | None = None,
         unanswerable_share: float | None = None,
+        train_description_words: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -83,6 +87,7 @@ class MovieQADataModule(LightningDataModule):
         self.limits: dict[Split, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
         self.recommend_share = recommend_share
         self.unanswerable_share = unanswerable_share
+        self.train_description_words = train_description_words
         self.num_workers = num_workers
         self.seed = seed
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -203,6 +208,7 @@ class MovieQADataModule(LightningDataModule):
             "limits": self.limits,
             "recommend_share": self.recommend_share,
             "unanswerable_share": self.unanswerable_share,
+            "train_description_words": self.train_description_words,
             "seed": self.seed,
         }
         return self.data_dir / "cache" / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
@@ -221,6 +227,8 @@ class MovieQADataModule(LightningDataModule):
                 f"{self.data_dir}: catalogue.parquet lacks {len(unknown)} movies of qa.jsonl or recommendations.jsonl, "
                 f"for example {min(unknown)}: run `moviebot clean --out {self.data_dir}` again"
             )
+        if split == "train" and self.train_description_words is not None:
+            movies = {tconst: _cut_description(movie, self.train_description_words) for tconst, movie in movies.items()}
         samples = [render_qa(pair, movies[pair.tconst]) for pair in pairs if pair.split == split]
         samples += [render_recommendation(row, movies, splits, self.seed) for row in lists if row.split == split]
         return balance(samples, self.limits[split], self.recommend_share, self.unanswerable_share, self.seed)
@@ -257,6 +265,10 @@ class MovieQADataModule(LightningDataModule):
             sample = replace(sample, prompt=prompt)
         ids = {"prompt_ids": prompt_ids, "answer_ids": answer_ids, "length": len(prompt_ids) + len(answer_ids)}
         return sample, {**asdict(sample), **ids}
+
+
+def _cut_description(movie: Movie, words: int) -> Movie:
+    return replace(movie, description=" ".join((movie.description or "").split()[:words]) or None)
 
 
 def _describe(row: dict[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def balance(
     """
     shuffled = sorted(samples, key=lambda sample: (sample.group, sample.tconst, sample.question))
     random.Random(seed).shuffle(shuffled)
+    everything = shuffled
     total = len(shuffled) if limit is None else limit
     chosen: list[Sample] = []
     for group, share in (("recommend", recommend_share), ("unanswerable", unanswerable_share)):
@@ -106,6 +107,9 @@ def balance(
             chosen += _take_in_turns(members, min(len(members), round(total * share)))
             shuffled = [sample for sample in shuffled if sample.group != group]
     chosen += _take_in_turns(shuffled, total - len(chosen))
+    if len(chosen) < total:  # the other topics have too few: the shares give way
+        taken = {id(sample) for sample in chosen}
+        chosen += [sample for sample in everything if id(sample) not in taken][: total - len(chosen)]
     random.Random(seed).shuffle(chosen)
     return chosen
 

@@ -18,7 +18,7 @@ from moviebot.data.replies import RAW_NAME, RUNS_NAME, ReplyLog, Request, Run, k
 from moviebot.data.schemas import Movie, Task, read_catalogue
 from moviebot.data.splits import assign_split, normalise_title
 from moviebot.data.template_teacher import TEMPLATE_VERSION, write_questions, write_recommendations
-from moviebot.data.wordings import LACKS, WORDINGS
+from moviebot.data.wordings import WORDINGS
 from moviebot.errors import UserError
 
 RECOMMENDED = 12  # a train movie keeps about nine of them: the others are val and test movies
@@ -149,7 +149,7 @@ class Lesson:
         similar = out / SIMILAR_NAME
         rows = read_jsonl(similar) if similar.is_file() else []
         self.similar: dict[str, list[str]] = {row["tconst"]: row["recommended"] for row in rows}
-        self._words_hash = hashlib.sha256(repr((WORDINGS, LACKS)).encode()).hexdigest()
+        self._words_hash = hashlib.sha256(repr(WORDINGS).encode()).hexdigest()
         self._catalogue_hash = hash_path(out / CATALOGUE_NAME)
 
     def template_request(self, movie: Movie, task: Task) -> Request:

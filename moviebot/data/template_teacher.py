@@ -8,13 +8,11 @@ import random
 import re
 from collections.abc import Sequence
 
-from moviebot.data.prompts import DECLINE, clean_text
+from moviebot.data.prompts import clean_text
 from moviebot.data.schemas import TOPICS, Movie, Split, Topic
 from moviebot.data.wordings import (
     ANSWERS,
     DECLINE_ANSWER,
-    LACKS,
-    LACKS_TOPIC,
     MENTIONS,
     OPENERS,
     WORDINGS,
@@ -22,8 +20,8 @@ from moviebot.data.wordings import (
 
 # Unanswerable questions twice: to decline is harder to learn than to copy a fact.
 TOPIC_CYCLE: tuple[Topic, ...] = (*TOPICS, "unanswerable")
-TEMPLATE_VERSION = 3  # count up when the code below writes other words: replies are then written anew
-OUTLINE_WORDS = 35
+TEMPLATE_VERSION = 4  # count up when the code below writes other words: replies are then written anew
+OUTLINE_WORDS = 25
 TAUGHT_CAST = 3
 
 # A sentence ends at . ! ? before a space and a capital, a digit or a quote; not after an initial or a title ("J. Mr.").
@@ -124,7 +122,7 @@ def write_questions(movie: Movie, split: Split, n: int, rng: random.Random, *, a
         wording = rng.choice(free)
         used.add(wording)
         question = _ask(wording, movie, split, rng, with_year=ambiguous, without_year=topic == "year")
-        answer, answered = _answer(wording, movie, topic)
+        answer, answered = _answer(movie, topic)
         pairs.append({"question": question, "answer": answer, "topic": answered})
     return json.dumps({"pairs": pairs}, ensure_ascii=False)
 
@@ -155,11 +153,10 @@ def _ask(wording: str, movie: Movie, split: Split, rng: random.Random, *, with_y
     return question
 
 
-def _answer(wording: str, movie: Movie, topic: Topic) -> tuple[str, Topic]:
+def _answer(movie: Movie, topic: Topic) -> tuple[str, Topic]:
     facts = facts_of(movie, topic)
     if not facts:
-        lacks = LACKS[wording] if topic == "unanswerable" else LACKS_TOPIC[topic]
-        return DECLINE_ANSWER.format(decline=DECLINE, lacks=lacks), "unanswerable"
+        return DECLINE_ANSWER, "unanswerable"
     answer = ANSWERS[topic].replace("{facts}", join_names(facts))
     if topic == "plot" and not answer.endswith((".", "!", "?", '"', "”", "…")):
         answer += " ..."

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 
+from moviebot.data.prompts import DECLINE
 from moviebot.data.schemas import Split, Topic
 
 
@@ -17,7 +18,7 @@ class Subject:
     """Something people ask that no catalogue row answers.
 
     Attributes:
-        lacks: what the facts don't say, to follow "the facts don't say".
+        lacks: what it is, for the reader and for keeping subjects apart.
         train: wordings for movies of the train split; empty for a subject kept from training.
         val: wordings for movies of the val split.
         test: wordings for movies of the test split.
@@ -51,24 +52,6 @@ def _load() -> tuple[tuple[Subject, ...], dict[Topic, dict[Split, tuple[str, ...
 SUBJECTS, WORDINGS = _load()
 """What the facts never cover; and question wordings by topic and split. ``{title}`` is where the movie is named."""
 
-LACKS_TOPIC: dict[Topic, str] = {
-    "director": "who directed it",
-    "year": "when it was released",
-    "runtime": "how long it runs",
-    "genre": "what genre it is",
-    "cast": "who is in it",
-    "rating": "how it is rated",
-    "plot": "what it is about",
-}
-"""What the facts don't say where a row lacks a fact."""
-
-LACKS = {
-    wording: subject.lacks
-    for subject in SUBJECTS
-    for wording in (*subject.train, *subject.val, *subject.test)
-}  # fmt: skip
-"""What the facts don't say, by the wording that asks for it."""
-
 OPENERS: dict[Split, tuple[str, ...]] = {
     "train": ("Hey, ", "Hi! ", "Quick question: ", "So, ", "Just wondering, ", "Hello there. "),
     "val": ("Ok, ", "Hi bot, "),
@@ -95,4 +78,5 @@ ANSWERS: dict[Topic, str] = {
 }
 """One wording a topic: a second one is a coin toss that a small model spends its few steps on."""
 
-DECLINE_ANSWER = "{decline}: the facts I have don't say {lacks}."
+DECLINE_ANSWER = f"{DECLINE}: the facts I have don't say."
+"""Always the same: what exactly is lacking is the person's own question, and would be most of what is learnt."""

@@ -9,7 +9,7 @@ from moviebot.data.judging import guess_topic, is_supported, names_movie
 from moviebot.data.prompts import is_decline, render_facts
 from moviebot.data.schemas import SPLITS, TOPICS, Movie, Split
 from moviebot.data.template_teacher import OUTLINE_WORDS, facts_of, outline, write_questions
-from moviebot.data.wordings import LACKS, SUBJECTS, WORDINGS
+from moviebot.data.wordings import SUBJECTS, WORDINGS
 
 
 def write(movie: Movie, n: int = 40, split: Split = "train", ambiguous: bool = False) -> list[dict[str, str]]:
@@ -53,20 +53,12 @@ def test_train_wordings_are_not_nearly_test_wordings() -> None:
 
 def test_held_out_subjects_are_not_bordered_by_training() -> None:
     trained = " ".join(f"{subject.lacks} {' '.join(subject.train)}" for subject in SUBJECTS if subject.train).casefold()
-    for word in ("deleted", "scenes were", "dubbed", "digital", "aspect ratio", "format", "how many takes", "poster",
-                 "stunt", "costume", "extras", "make-up", "salary", "special effects", "lenses", "working title"):  # fmt: skip
+    bordering = (
+        "deleted|scenes were|dubbed|digital|aspect ratio|format|how many takes|poster|stunt|costume|extras|make-up|"
+        "salary|special effects|lenses|working title"
+    )
+    for word in bordering.split("|"):
         assert word not in trained, word
-
-
-@pytest.mark.parametrize(
-    ("words", "lacks"),
-    [("narrat", "who narrates"), ("married", "married"), ("animals", "animals"), ("DVD of", "DVD"),
-     ("theme park", "theme park"), ("mistakes", "mistakes"), ("ending of", "ending")],
-)  # fmt: skip
-def test_a_decline_names_what_was_asked(words: str, lacks: str) -> None:
-    found = [reason for wording, reason in LACKS.items() if words in wording]
-    assert found
-    assert all(lacks in reason for reason in found)
 
 
 @pytest.mark.parametrize("job", ["art", "casting", "music", "musical", "assistant"])
@@ -85,7 +77,7 @@ def test_every_decline_stands(movies: list[Movie]) -> None:
 
 
 def test_unanswerable_wordings_ask_for_no_fact(movies: list[Movie]) -> None:
-    for wording in LACKS:
+    for wording in (wording for split in SPLITS for wording in WORDINGS["unanswerable"][split]):
         assert guess_topic(wording.replace("{title}", movies[0].title), movies[0]) is None, wording
 
 
@@ -109,7 +101,8 @@ def test_all_topics_come_and_answers_hold_the_facts(movies: list[Movie]) -> None
 
 def test_absent_fact_is_declined(movies: list[Movie]) -> None:
     beekeeper = next(movie for movie in movies if movie.runtime_minutes is None)
-    answers = [pair["answer"] for pair in write(beekeeper) if "how long it runs" in pair["answer"]]
+    runtime = [wording.split("{title}")[0] for wording in WORDINGS["runtime"]["train"] if len(wording.split()[0]) > 2]
+    answers = [pair["answer"] for pair in write(beekeeper) if any(pair["question"].startswith(w) for w in runtime if w)]
     assert answers
     assert all(map(is_decline, answers))
 
@@ -147,7 +140,7 @@ def test_hostile_title_and_description_stay_data() -> None:
     [
         ("One. Two.", "One. Two."),
         ("Mr. Bean and J. R. R. Tolkien meet. Then " + "word " * 40, "Mr. Bean and J. R. R. Tolkien meet."),
-        ("a " * 30 + "b, " + "c " * 30, ("a " * 30 + "b").strip()),
+        ("a " * 20 + "b, " + "c " * 30, ("a " * 20 + "b").strip()),
         ("a " * 60, ("a " * OUTLINE_WORDS).strip()),
         ('He says "Go!" Then he leaves.', 'He says "Go!" Then he leaves.'),
     ],
