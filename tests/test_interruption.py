@@ -21,9 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def start(arguments: list[str], limit_bytes: int | None = None) -> "subprocess.Popen[str]":
     """Start a command as a terminal would, optionally unable to write a file longer than ``limit_bytes``."""
 
-    def limit() -> None:
-        assert limit_bytes is not None
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    def prepare() -> None:
+        # A shell's background job ignores Ctrl-C, and so would all it starts: this suite may itself be one.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
     return subprocess.Popen(
         [sys.executable, "-m", "moviebot", *arguments],
@@ -32,7 +34,7 @@ def start(arguments: list[str], limit_bytes: int | None = None) -> "subprocess.P
         stdout=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=limit if limit_bytes is not None else None,
+        preexec_fn=prepare,
         start_new_session=True,
     )
 
@@ -56,7 +58,8 @@ def fit_command(data: Path, base: Path, out: Path) -> list[str]:
         "fit", "--config", "configs/llm/smollm2_135m_qlora.yaml", "--config", "configs/hardware/cpu.yaml",
         "--model.init_args.base", str(base), "--data.init_args.data_dir", str(data),
         "--data.init_args.max_length", "2048", "--trainer.default_root_dir", str(out),
-        "--trainer.accumulate_grad_batches", "1", "--trainer.max_epochs", "40",
+        "--trainer.accumulate_grad_batches", "1", "--trainer.max_epochs", "20",
+        "--trainer.check_val_every_n_epoch", "10",
     ]  # fmt: skip
 
 
