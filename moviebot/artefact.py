@@ -19,6 +19,7 @@ from typing import Any
 from moviebot.errors import UserError
 
 REPORT_NAME = "report.json"
+METRICS_NAME = "metrics.jsonl"  # what a training run logs, one JSON object a line, in its folder
 _VERSIONED = (
     "moviebot",
     "pandas",

@@ -24,10 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from moviebot.artefact import write_whole
+from moviebot.artefact import METRICS_NAME, write_whole
 from moviebot.errors import UserError
-
-METRICS_NAME = "metrics.jsonl"
 
 
 def main(arguments: list[str] | None = None) -> int:

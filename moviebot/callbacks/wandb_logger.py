@@ -10,9 +10,9 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
-_log = logging.getLogger(__name__)
+from moviebot.artefact import METRICS_NAME
 
-METRICS_NAME = "metrics.jsonl"
+_log = logging.getLogger(__name__)
 
 
 class OfflineFirstWandbLogger(WandbLogger):

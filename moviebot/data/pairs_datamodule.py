@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from lightning.pytorch import LightningDataModule
 
@@ -24,7 +22,7 @@ from moviebot.data.pair_batch import (
     TrainLoader,
     collate_pairs,
 )
-from moviebot.data.schemas import PAIR_SCHEMA, Movie, Split, read_catalogue
+from moviebot.data.schemas import PAIR_SCHEMA, Movie, Split, read_catalogue, read_parquet
 from moviebot.data.splits import normalise_title
 from moviebot.errors import UserError
 
@@ -244,15 +242,7 @@ def read_pairs(path: Path, split: Split) -> list[PairRow]:
     Raises:
         UserError: the file is absent, is not Parquet, or lacks a column of the schema.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is not there: run `moviebot clean --out {path.parent}` first")
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is not a whole Parquet file: build it again with `moviebot clean`") from error
-    missing = [name for name in PAIR_SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise UserError(f"{path} lacks the column(s) {', '.join(missing)}: build it again with `moviebot clean`")
+    table = read_parquet(path, PAIR_SCHEMA, command="clean")
     columns = [table.column(name).to_pylist() for name in (*PairRow._fields, "split")]
     return [PairRow(*values) for *values, row_split in zip(*columns, strict=True) if row_split == split]
 

@@ -92,23 +92,38 @@ class Movie:
         return self.title if self.year is None else f"{self.title} ({self.year})"
 
 
+def read_parquet(path: Path, schema: pa.Schema, command: str) -> pa.Table:
+    """Read a Parquet artefact's columns, in the schema's order.
+
+    Args:
+        path: the artefact.
+        schema: the columns it must have.
+        command: the ``moviebot`` command that writes it, for the person's next step.
+
+    Raises:
+        UserError: the file is absent, is not Parquet, or lacks a column of the schema.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there: run `moviebot {command} --out {path.parent}` first")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is not a whole Parquet file: build it again with `moviebot {command}`") from error
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise UserError(f"{path} lacks the column(s) {', '.join(missing)}: build it again with `moviebot {command}`")
+    return table.select(schema.names)
+
+
 def read_catalogue(path: Path) -> list[Movie]:
     """Read ``catalogue.parquet``, in file order.
 
     Raises:
         UserError: the file is absent, is not Parquet, or lacks a column of the schema.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is not there: run `moviebot catalogue --out {path.parent}` first")
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is not a whole Parquet file: build it again with `moviebot catalogue`") from error
-    missing = [name for name in CATALOGUE_SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise UserError(f"{path} lacks the column(s) {', '.join(missing)}: build it again with `moviebot catalogue`")
+    table = read_parquet(path, CATALOGUE_SCHEMA, command="catalogue")
     lists = {field.name for field in CATALOGUE_SCHEMA if pa.types.is_list(field.type)}
-    rows: list[dict[str, Any]] = table.select(CATALOGUE_SCHEMA.names).to_pylist()
+    rows: list[dict[str, Any]] = table.to_pylist()
     for row in rows:
         row.update({name: tuple(row[name] or ()) for name in lists})
     return [Movie(**row) for row in rows]

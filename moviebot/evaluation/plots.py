@@ -8,9 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from moviebot.artefact import write_whole
-
-METRICS_NAME = "metrics.jsonl"
+from moviebot.artefact import METRICS_NAME, write_whole
 
 
 def plot_losses(runs: Path, target: Path) -> bool:

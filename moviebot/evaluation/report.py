@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from moviebot.artefact import is_current, write_stage_report, write_whole
+from moviebot.artefact import METRICS_NAME, is_current, write_stage_report, write_whole
 from moviebot.data.schemas import QAPair, RecommendationList, read_qa, read_recommendations
 from moviebot.evaluation.figures import Row, measure_language_model, measure_lookup, measure_recommendations
-from moviebot.evaluation.plots import METRICS_NAME, plot_hits, plot_losses
+from moviebot.evaluation.plots import plot_hits, plot_losses
 from moviebot.rag.bundle import DATA_FILES, MANIFEST_NAME, Bundle, hash_data, load_bundle
 
 logger = logging.getLogger(__name__)
