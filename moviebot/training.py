@@ -12,8 +12,10 @@ import logging
 import os
 import pkgutil
 import re
+import sys
 import warnings
 from argparse import ArgumentError
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,7 @@ def run_lightning(args: list[str] | None = None, run: bool = True) -> LightningC
     Raises:
         UserError: a misspelt key or a wrong value, with the closest allowed key.
     """
+    _refuse_class_flags(sys.argv[1:] if args is None else args)
     _import_classes()
     _quieten()
     set_parsing_settings(docstring_parse_style=DocstringStyle.GOOGLE)
@@ -143,6 +146,17 @@ def run_lightning(args: list[str] | None = None, run: bool = True) -> LightningC
     finally:
         if wandb.run is not None:
             wandb.finish()  # else the next run of this process would log into this one's
+
+
+def _refuse_class_flags(args: Sequence[str]) -> None:
+    """Refuse a class given after a config: it would silently keep what the config says of same-named arguments."""
+    configs = [place for place, arg in enumerate(args) if re.match(r"(--config|-c)(=|$)", arg)]
+    flags = [arg for arg in args[configs[0] :] if _CLASS_FLAG.match(arg)] if configs else []
+    if flags:
+        raise UserError(
+            f"{flags[0].partition('=')[0]} after --config: another class would keep the config's arguments of the same "
+            "names; write its class_path and init_args into a config of its own"
+        )
 
 
 def describe_parser_error(text: str) -> str:
@@ -178,6 +192,7 @@ def describe_parser_error(text: str) -> str:
     return ": ".join(line.rstrip(":") for line in telling[:2])
 
 
+_CLASS_FLAG = re.compile(r"--(model|data)(\.class_path)?(=|$)")
 _UNKNOWN_KEY = re.compile(
     r"Option '([^']+)' is not accepted|does not accept option '([^']+)'|unrecognized arguments: --(\S+)"
 )

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -11,7 +13,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from moviebot.artefact import write_jsonl
-from moviebot.data.schemas import Movie, write_catalogue
+from moviebot.data.documents import movie_text
+from moviebot.data.schemas import PAIR_SCHEMA, TOPICS, Movie, write_catalogue
+from moviebot.data.template_teacher import facts_of
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 """Real data for measuring; tests that use it skip where it is absent."""
@@ -183,3 +187,32 @@ def bundle_folder(
     out = tmp_path_factory.mktemp("bundles") / "bundle"
     build_bundle(data, tiny_encoder, tiny_encoder, str(tiny_llama), out)
     return out
+
+
+@pytest.fixture
+def evaluation_data(tmp_path: Path, movies: list[Movie]) -> Path:
+    """Two questions of each topic about four test movies, and one about a train movie that must not be asked."""
+    rows = []
+    for movie in movies[2:6]:
+        for topic in TOPICS:
+            facts = ", ".join(facts_of(movie, topic)) or "I don't know."
+            question = f"What is the {topic} of {movie.title}?"
+            rows.append({"tconst": movie.tconst, "question": question, "answer": facts, "topic": topic})
+    rows = [{**row, "source": "test", "split": "test"} for row in rows]
+    rows.append({**rows[0], "tconst": movies[0].tconst, "question": "a train question", "split": "train"})
+    write_jsonl(tmp_path / "qa.jsonl", rows)
+    lists = [
+        {"tconst": movie.tconst, "recommended": [movies[8].tconst, movies[9].tconst], "source": "t", "split": "test"}
+        for movie in movies[2:6]
+    ]
+    write_jsonl(tmp_path / "recommendations.jsonl", lists)
+    for name, text in (("question_pairs", lambda movie: movie.label), ("recommend_pairs", movie_text)):
+        pairs = [
+            {
+                "anchor": text(movies[row]), "sample": text(movies[row if label else row + 1]), "label": label,
+                "tconst_anchor": "a", "tconst_sample": "b", "split": "test",
+            }
+            for row in range(2, 6) for label in (1, 0)
+        ]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(pairs, schema=PAIR_SCHEMA), tmp_path / f"{name}.parquet")
+    return tmp_path

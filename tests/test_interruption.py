@@ -1,7 +1,9 @@
 """Ctrl-C and a full disk, as they happen: real processes, real signals, a real limit; then the same command again."""
 
 import os
+import pty
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -47,10 +49,18 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
 def interrupt_when(process: "subprocess.Popen[str]", is_due: Callable[[], bool]) -> tuple[int, str]:
     deadline = time.monotonic() + 120
     while not is_due() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.002)
     assert process.poll() is None, f"it ended before it was interrupted: {finish(process)}"
     os.killpg(process.pid, signal.SIGINT)
     return finish(process)
+
+
+def has_open(pid: int, path: Path) -> bool:
+    """Say whether a process reads a file now: what it is at, whatever the machine's speed."""
+    try:
+        return any(Path(link).resolve() == path for link in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # a descriptor was closed, or the process ended, while we looked
+        return False
 
 
 def fit_command(data: Path, base: Path, out: Path) -> list[str]:
@@ -88,14 +98,16 @@ class TestCtrlC:
         assert all(torch.equal(weights[name], resumed[name]) for name in weights)
 
     def test_catalogue_leaves_nothing_half_and_runs_again(self, tmp_path: Path) -> None:
-        whole, cut = tmp_path / "whole", tmp_path / "cut"
-        assert finish(start(["catalogue", "--sample", "--out", str(whole)]))[0] == 0
-        started = time.monotonic()
-        process = start(["catalogue", "--sample", "--out", str(cut)])
-        code, errors = interrupt_when(process, lambda: cut.exists() or time.monotonic() - started > 1.0)
+        whole, cut, table = tmp_path / "whole", tmp_path / "cut", tmp_path / "movies.tsv"
+        rows = [f"tt{number:07d}\tFilm {number}\t{1950 + number % 70}" for number in range(60_000)]  # seconds of work
+        table.write_text("\n".join(["tconst\ttitle\tyear", *rows, ""]), encoding="utf-8")
+        assert finish(start(["catalogue", "--table", str(table), "--out", str(whole)]))[0] == 0
+        process = start(["catalogue", "--table", str(table), "--out", str(cut)])
+        code, errors = interrupt_when(process, lambda: has_open(process.pid, table))
         assert code == 130, errors
-        assert [path.name for path in cut.glob("*")] == [] if cut.exists() else True
-        assert finish(start(["catalogue", "--sample", "--out", str(cut)]))[0] == 0
+        assert not (cut / "catalogue.parquet").exists()
+        assert not list(cut.glob(".*.tmp"))
+        assert finish(start(["catalogue", "--table", str(table), "--out", str(cut)]))[0] == 0
         assert hash_path(cut / "catalogue.parquet") == hash_path(whole / "catalogue.parquet")
 
 
@@ -143,3 +155,88 @@ class TestFullDisk:
             10_000,
         )  # fmt: skip
         assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+class TestCtrlCWithModels:
+    def test_bundle_is_absent_and_is_built_again(
+        self, movies: list[Movie], tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out" / "bundle"
+        out.parent.mkdir()
+        write_catalogue(tmp_path / "catalogue.parquet", movies)
+        arguments = [
+            "bundle", "--data", str(tmp_path), "--question_retriever", str(tiny_encoder), "--recommend_retriever",
+            str(tiny_encoder), "--base", str(tiny_llama), "--out", str(out),
+        ]  # fmt: skip
+        code, errors = interrupt_when(start(arguments), lambda: any(out.parent.iterdir()))
+        assert code == 130, errors
+        assert list(out.parent.iterdir()) == []
+        assert finish(start(arguments))[0] == 0
+        assert (out / "bundle.yaml").is_file()
+
+    def test_evaluate_leaves_no_report_and_runs_again(
+        self, bundle_folder: Path, evaluation_data: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        arguments = ["evaluate", str(bundle_folder), "--data", str(evaluation_data), "--out", str(out)]
+        code, errors = interrupt_when(start(arguments), (out / "answers_untuned.jsonl").exists)
+        assert code == 130, errors
+        assert not (out / "report.md").exists()
+        code, errors = finish(start(arguments))
+        assert code == 0, errors
+        assert (out / "report.md").is_file()
+
+
+class Terminal:
+    """A process with a terminal of its own: it sees a person's keys and we see what a person would see."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:  # the child: nothing but becoming the command
+            os.chdir(ROOT)
+            os.environ.update(TERM="xterm", COLUMNS="100", LINES="40", OMP_NUM_THREADS="1", PROMPT_TOOLKIT_NO_CPR="1")
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execv(sys.executable, [sys.executable, "-m", "moviebot", *arguments])
+        self.seen = ""
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        """Read until a text is shown; what was read before counts no more."""
+        deadline = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.seen!r}"
+            if select.select([self.fd], [], [], 0.5)[0]:
+                try:
+                    self.seen += os.read(self.fd, 4096).decode(errors="replace")
+                except OSError:  # the process has ended
+                    raise AssertionError(f"ended without {text!r}: {self.seen!r}") from None
+        self.seen = self.seen.partition(text)[2]
+
+    def type(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def finish(self) -> int:
+        """Read to the end and return the exit code."""
+        try:
+            while os.read(self.fd, 4096):
+                pass
+        except OSError:  # Linux says so at the end
+            pass
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.mark.slow
+def test_chat_in_a_terminal(bundle_folder: Path) -> None:
+    chat = Terminal(["chat", str(bundle_folder)])
+    chat.wait_for("/exit leaves")
+    chat.wait_for("you>")
+    chat.type("half a thought\x03")  # Ctrl-C drops the line, not the chat
+    chat.wait_for("you>")
+    chat.type("movies like Night Ferry\r")
+    chat.wait_for("If you liked Night Ferry (1962)")
+    chat.wait_for("you>")
+    chat.type("who directed Winter Wheat?\r")
+    chat.wait_for("you>")
+    chat.type("\x04")  # Ctrl-D
+    assert chat.finish() == 0

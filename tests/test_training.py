@@ -1,11 +1,14 @@
 """The training command line: links, folders, errors in one line."""
 
+import inspect
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.loggers import Logger
 
 from moviebot import training
 from moviebot.data.qa_datamodule import MovieQADataModule
@@ -50,8 +53,6 @@ class TestParsing:
 
     def test_link_targets_exist(self) -> None:
         """A link to an argument that is not there would do nothing, without a word."""
-        import inspect
-
         assert "tokenizer" in inspect.signature(MovieQADataModule).parameters
         assert "base" in inspect.signature(QLoRALanguageModel).parameters
 
@@ -88,6 +89,29 @@ class TestErrors:
         config.write_text("model:\n  init_args:\n    gradient_checkpoint: true\n")
         with pytest.raises(UserError, match=r"gradient_checkpoint is no setting.*gradient_checkpointing"):
             run_lightning([*PLAIN, "--config", str(config)], run=False)
+
+    @pytest.mark.parametrize("flag", ["--model=Other", "--model.class_path=Other", "--data=Other"])
+    def test_another_class_by_flag_is_refused(self, flag: str) -> None:
+        with pytest.raises(UserError, match=r"after --config: another class would keep the config's arguments"):
+            run_lightning(["--config", "configs/llm/smollm2_135m_qlora.yaml", flag], run=False)
+
+    def test_no_class_takes_whatever_it_is_given(self) -> None:
+        """With ``**kwargs`` a misspelt key of a config would be an argument like any other."""
+        training._import_classes()
+        classes = [
+            found
+            for package in ("modules", "data", "callbacks")
+            for name, module in list(sys.modules.items())
+            if name.startswith(f"moviebot.{package}.")
+            for found in vars(module).values()
+            if inspect.isclass(found)
+            and issubclass(found, (LightningModule, LightningDataModule, Callback, Logger))
+            and found.__module__ == name
+        ]
+        assert len(classes) >= 12
+        for found in classes:
+            kinds = {parameter.kind for parameter in inspect.signature(found.__init__).parameters.values()}
+            assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}, found
 
     def test_unknown_message_is_kept(self) -> None:
         assert describe_parser_error("Something\n  - else\n third") == "Something: else"

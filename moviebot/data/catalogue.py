@@ -16,6 +16,7 @@ from moviebot.errors import UserError
 
 CATALOGUE_NAME = "catalogue.parquet"
 SIMILAR_NAME = "similar.jsonl"
+SIMILAR_SOURCE = "similar"  # the source of the lists that came with the data
 log = logging.getLogger(__name__)
 
 

@@ -21,14 +21,20 @@ SUPPORTED_SHARE = 0.6
 # Art, musical, music, casting and assistant directors are not the director.
 _ASKS: dict[Topic, re.Pattern[str]] = {
     "director": re.compile(
-        r"\bwho (directed|helmed)\b|\bdirected by\b"
-        r"|(?<!\bart )(?<!\bmusical )(?<!\bmusic )(?<!\bcasting )(?<!\bassistant )\bdirector of (?!photography)",
+        r"(?<!\bguy )(?<!\bperson )(?<!\bman )(?<!\bwoman )\bwho (directed|helmed)\b|\bdirected by\b"
+        r"|(\bwho('s|s| is| was| were) the|\bname the|\btell me the|^) *directors? of (?!photography|.*\bmarried\b)",
         re.I,
     ),
-    "year": re.compile(r"\b(what|which) year\b|\bwhen (was|did)\b.*\b(released?|come out|came out)\b", re.I),
-    "runtime": re.compile(r"\bhow long (is|does|will|was)\b|\brun(ning )?time\b|\bhow many minutes\b", re.I),
+    "year": re.compile(
+        r"\b(what|which) year\b|\bwhen (was|did)\b(?!.*\bdvd\b).*\b(released?|come out|came out)\b", re.I
+    ),
+    "runtime": re.compile(r"\bhow long (is|does|will)\b|\brun(ning )?time\b|\bhow many minutes\b", re.I),
     "genre": re.compile(r"\bgenres?\b", re.I),
-    "cast": re.compile(r"\bwho (stars?|starred|is starring|acted)\b|\bcast of\b|\bactors\b", re.I),
+    "cast": re.compile(
+        r"\bwho (stars?|starred|is starring|acted)\b|\bcast of\b"
+        r"|\bwho (are|were) the (main |lead )?actors\b|\b(which|what) actors (are|were|appear|play|star)\b",
+        re.I,
+    ),
     "rating": re.compile(r"\b(average|imdb|user|viewer) (rating|score)\b", re.I),
     "plot": re.compile(r"\bplot\b|\bsynopsis\b|\bwhat('s| is) .*\babout\b", re.I),
 }

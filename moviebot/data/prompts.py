@@ -23,6 +23,13 @@ Write a response that appropriately completes the request.
 
 ### Response:
 """
+FOLLOW_UP = """
+
+### Instruction:
+{instruction}
+
+### Response:
+"""
 DECLINE = "I don't know"
 MAX_TEXT_CHARS = 2000  # about 500 tokens: with the facts, inside the 1,024 tokens that the models are trained on
 
@@ -87,6 +94,18 @@ def render_question_prompt(question: str, movie: Movie) -> str:
         The prompt, up to and including the newline after ``### Response:``.
     """
     return PROMPT.format(instruction=clean_text(question), context=render_facts(movie))
+
+
+def render_follow_up(question: str) -> str:
+    """Render another question about the movie of the prompt above it: what is known stands there already.
+
+    Args:
+        question: the person's words, untrusted.
+
+    Returns:
+        What goes between the last response's end and the next response.
+    """
+    return FOLLOW_UP.format(instruction=clean_text(question))
 
 
 def render_recommend_prompt(movie: Movie, candidates: Sequence[Movie], n: int = 3) -> str:

@@ -16,14 +16,16 @@ from transformers import PreTrainedTokenizerBase
 
 from moviebot.artefact import hash_path, write_whole
 from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader, split_evenly
-from moviebot.data.prompts import render_question_prompt
-from moviebot.data.qa_sample import Sample, balance, render_qa, render_recommendation
-from moviebot.data.schemas import SPLITS, Movie, Split, read_catalogue, read_qa, read_recommendations
+from moviebot.data.prompts import render_follow_up, render_question_prompt
+from moviebot.data.qa_sample import Sample, balance, join_questions, render_qa, render_recommendation
+from moviebot.data.schemas import SPLITS, TOPICS, Movie, Split, read_catalogue, read_qa, read_recommendations
 from moviebot.data.tokenise import (
     collate_prompts,
     collate_samples,
     encode_answer,
+    encode_follow_up,
     encode_prompt,
+    label_answers,
     load_tokenizer,
     pad_id_of,
 )
@@ -32,7 +34,7 @@ from moviebot.pretrained import SMOLLM2
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2  # of the cached samples; a change makes them anew
+_FORMAT = 3  # of the cached samples; a change makes them anew
 
 
 class MovieQADataModule(LightningDataModule):
@@ -54,10 +56,12 @@ class MovieQADataModule(LightningDataModule):
         limit_val: validate on this many at most.
         limit_test: test and predict on this many at most.
         recommend_share: the part of the samples that are recommendations, 0 to 1; None treats them as one more topic.
-        unanswerable_share: the part that are questions the facts can't answer, likewise.
+        unanswerable_share: the part of the questions that the facts can't answer, likewise.
         train_description_words: cut the descriptions of training prompts to so many words, so that more samples go
             through in the same time; at least as many as an outline has (25), or plots could not be answered from the
             prompt. None cuts nothing.
+        questions_per_sample: how many questions about a movie are asked in one training sample, one after the other:
+            the facts, most of a sample, then go through once for all of them. Validation and test ask them singly.
         num_workers: processes that prepare batches; 0 is right for small samples.
         seed: of the subsets, the distractors and the order.
     """
@@ -75,10 +79,13 @@ class MovieQADataModule(LightningDataModule):
         recommend_share: float | None = None,
         unanswerable_share: float | None = None,
         train_description_words: int | None = None,
+        questions_per_sample: int = 1,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if questions_per_sample < 1:
+            raise UserError(f"questions_per_sample: {questions_per_sample} is not allowed; give at least 1")
         self.data_dir = Path(data_dir)
         self.tokenizer_name = tokenizer
         self.batch_size = batch_size
@@ -88,6 +95,7 @@ class MovieQADataModule(LightningDataModule):
         self.recommend_share = recommend_share
         self.unanswerable_share = unanswerable_share
         self.train_description_words = train_description_words
+        self.questions_per_sample = questions_per_sample
         self.num_workers = num_workers
         self.seed = seed
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -115,7 +123,9 @@ class MovieQADataModule(LightningDataModule):
         with write_whole(cache) as temporary:
             temporary.mkdir()
             for split in SPLITS:
-                rows = self._tokenise(self._read_samples(split, movies), movies, split)
+                words = self.train_description_words if split == "train" else None
+                shown = {tconst: _cut_description(movie, words) for tconst, movie in movies.items()}
+                rows = self._tokenise(self._read_samples(split, shown), shown, split)
                 datasets.Dataset.from_list(rows).save_to_disk(str(temporary / split))
 
     def setup(self, stage: str) -> None:
@@ -125,7 +135,7 @@ class MovieQADataModule(LightningDataModule):
             self._datasets = {split: datasets.load_from_disk(str(cache / split)) for split in SPLITS}
 
     def train_dataloader(self) -> ResumableDataLoader:
-        """Batches of similar length in random order: see :func:`~moviebot.data.tokenise.collate_samples`."""
+        """Batches of similar length in random order: see :meth:`collate`."""
         samples = self._datasets["train"]
         self._train_loader = ResumableDataLoader(
             cast("torch.utils.data.Dataset[Any]", samples),
@@ -167,8 +177,7 @@ class MovieQADataModule(LightningDataModule):
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return ``input_ids``, ``attention_mask`` and ``labels`` (B, T), left-padded."""
-        prompts, answers = [row["prompt_ids"] for row in rows], [row["answer_ids"] for row in rows]
-        return collate_samples(prompts, answers, pad_id_of(self.tokenizer))
+        return collate_samples([(row["input_ids"], row["labels"]) for row in rows], pad_id_of(self.tokenizer))
 
     def collate_prompts(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the prompts' ``input_ids`` and ``attention_mask`` (B, T), and the rows they are from."""
@@ -209,6 +218,7 @@ class MovieQADataModule(LightningDataModule):
             "recommend_share": self.recommend_share,
             "unanswerable_share": self.unanswerable_share,
             "train_description_words": self.train_description_words,
+            "questions_per_sample": self.questions_per_sample,
             "seed": self.seed,
         }
         return self.data_dir / "cache" / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
@@ -227,11 +237,21 @@ class MovieQADataModule(LightningDataModule):
                 f"{self.data_dir}: catalogue.parquet lacks {len(unknown)} movies of qa.jsonl or recommendations.jsonl, "
                 f"for example {min(unknown)}: run `moviebot clean --out {self.data_dir}` again"
             )
-        if split == "train" and self.train_description_words is not None:
-            movies = {tconst: _cut_description(movie, self.train_description_words) for tconst, movie in movies.items()}
         samples = [render_qa(pair, movies[pair.tconst]) for pair in pairs if pair.split == split]
         samples += [render_recommendation(row, movies, splits, self.seed) for row in lists if row.split == split]
-        return balance(samples, self.limits[split], self.recommend_share, self.unanswerable_share, self.seed)
+        limit = self.limits[split]
+        if split != "train" or self.questions_per_sample == 1:
+            return balance(samples, limit, self.recommend_share, self.unanswerable_share, self.seed)
+        asked = [sample for sample in samples if sample.task == "qa"]
+        offered = [sample for sample in samples if sample.task == "recommend"]
+        if limit is not None:
+            share = 1 / (len(TOPICS) + 1) if self.recommend_share is None else self.recommend_share
+            offered = balance(offered, min(len(offered), round(limit * share)), seed=self.seed)
+        asked = join_questions(
+            asked, self.questions_per_sample, None if limit is None else limit - len(offered), self.unanswerable_share,
+            self.seed,
+        )  # fmt: skip
+        return balance([*asked, *offered], limit, seed=self.seed)
 
     def _tokenise(self, samples: list[Sample], movies: dict[str, Movie], split: Split) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -252,23 +272,50 @@ class MovieQADataModule(LightningDataModule):
         return rows
 
     def _fit(self, sample: Sample, movie: Movie) -> tuple[Sample, dict[str, Any]] | None:
-        """Tokenise a sample; where it is too long, cut the description. The answer and its end are never cut."""
+        """Tokenise a sample; where it is too long, leave out follow-ups, then cut the description.
+
+        An answer and its end are never cut.
+        """
         answer_ids = encode_answer(self.tokenizer, sample.answer)
-        assert answer_ids[-1] == self.tokenizer.eos_token_id  # else the model would never learn to stop
+        follow_ups = [
+            (
+                encode_follow_up(self.tokenizer, render_follow_up(turn.question)),
+                encode_answer(self.tokenizer, turn.answer),
+            )
+            for turn in sample.follow_ups
+        ]
+        for ids in (answer_ids, *(answer for _, answer in follow_ups)):
+            assert ids[-1] == self.tokenizer.eos_token_id  # else the model would never learn to stop
         words = (movie.description or "").split()
-        while len(prompt_ids := encode_prompt(self.tokenizer, sample.prompt)) + len(answer_ids) > self.max_length:
+        while (
+            len(prompt_ids := encode_prompt(self.tokenizer, sample.prompt))
+            + len(answer_ids)
+            + sum(len(question) + len(answer) for question, answer in follow_ups)
+            > self.max_length
+        ):
+            if follow_ups:
+                follow_ups.pop()
+                sample = replace(sample, follow_ups=sample.follow_ups[:-1])
+                continue
             if sample.task == "recommend" or not words:
                 return None
             words = words[: len(words) * 9 // 10]
             shorter = replace(movie, description=" ".join(words) or None)
             prompt = render_question_prompt(sample.question, shorter)
             sample = replace(sample, prompt=prompt)
-        ids = {"prompt_ids": prompt_ids, "answer_ids": answer_ids, "length": len(prompt_ids) + len(answer_ids)}
-        return sample, {**asdict(sample), **ids}
+        input_ids, labels = label_answers([(prompt_ids, answer_ids), *follow_ups])
+        row = {key: value for key, value in asdict(sample).items() if key != "follow_ups"}
+        return sample, {
+            **row, "prompt_ids": prompt_ids, "input_ids": input_ids, "labels": labels, "length": len(input_ids)
+        }  # fmt: skip
 
 
-def _cut_description(movie: Movie, words: int) -> Movie:
-    return replace(movie, description=" ".join((movie.description or "").split()[:words]) or None)
+def _cut_description(movie: Movie, words: int | None) -> Movie:
+    return (
+        movie
+        if words is None
+        else replace(movie, description=" ".join((movie.description or "").split()[:words]) or None)
+    )
 
 
 def _describe(row: dict[str, Any]) -> dict[str, Any]:

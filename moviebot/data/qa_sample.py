@@ -5,7 +5,7 @@ The prompts are :mod:`moviebot.data.prompts`', which inference uses too.
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moviebot.data.prompts import render_question_prompt, render_recommend_prompt, render_recommend_response
 from moviebot.data.schemas import Movie, QAPair, RecommendationList, Split, Task
@@ -31,6 +31,7 @@ class Sample:
         question: the person's words, or the request for recommendations.
         prompt: the whole prompt.
         answer: what the model should write.
+        follow_ups: further questions about the same movie, asked after the first; their own prompts are not used.
     """
 
     task: Task
@@ -39,12 +40,63 @@ class Sample:
     question: str
     prompt: str
     answer: str
+    follow_ups: tuple["Sample", ...] = ()
 
 
 def render_qa(pair: QAPair, movie: Movie) -> Sample:
     """Render a question/answer pair."""
     prompt = render_question_prompt(pair.question, movie)
     return Sample("qa", pair.topic or "qa", pair.tconst, pair.question, prompt, pair.answer)
+
+
+def join_questions(
+    questions: Iterable[Sample],
+    per_sample: int,
+    limit: int | None = None,
+    unanswerable_share: float | None = None,
+    seed: int = 0,
+) -> list[Sample]:
+    """Join questions about the same movie into samples of several turns.
+
+    Most of a sample is the facts that stand before its question: asked together, several questions need them once.
+
+    Args:
+        questions: all of one split.
+        per_sample: the most questions a sample.
+        limit: how many samples to keep; None keeps all. A movie's second sample comes after every movie's first.
+        unanswerable_share: the part of a sample's questions that can't be answered, while a movie has any; None leaves
+            the mix to chance.
+        seed: of which questions go together, and in what order.
+
+    Returns:
+        The samples; each question is in one at most.
+    """
+    by_movie: dict[str, list[Sample]] = {}
+    for sample in sorted(questions, key=lambda sample: (sample.tconst, sample.group, sample.question)):
+        by_movie.setdefault(sample.tconst, []).append(sample)
+    draw = random.Random(seed)
+    wanted = round(per_sample * (unanswerable_share or 0))
+    ranked: list[tuple[int, float, Sample]] = []
+    for members in by_movie.values():
+        draw.shuffle(members)
+        if unanswerable_share is None:
+            groups: list[list[Sample]] = [[], members]
+        else:
+            groups = [[], []]
+            for sample in members:
+                groups[sample.group != "unanswerable"].append(sample)
+        declined, answered = groups
+        number = 0
+        while declined or answered:
+            part = [declined.pop() for _ in range(min(wanted, len(declined)))]
+            part += [answered.pop() for _ in range(min(per_sample - len(part), len(answered)))]
+            part += [declined.pop() for _ in range(min(per_sample - len(part), len(declined)))]
+            draw.shuffle(part)
+            first, *others = part
+            ranked.append((number, draw.random(), replace(first, follow_ups=tuple(others))))
+            number += 1
+    ranked.sort(key=lambda entry: entry[:2])
+    return [sample for _, _, sample in ranked[:limit]]
 
 
 def render_recommendation(

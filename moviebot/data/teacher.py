@@ -12,7 +12,7 @@ from typing import Literal
 from rich.progress import Progress
 
 from moviebot.artefact import hash_path, is_current, read_jsonl, write_stage_report
-from moviebot.data.catalogue import CATALOGUE_NAME, SIMILAR_NAME
+from moviebot.data.catalogue import CATALOGUE_NAME, SIMILAR_NAME, SIMILAR_SOURCE
 from moviebot.data.prompts import render_facts
 from moviebot.data.replies import RAW_NAME, RUNS_NAME, ReplyLog, Request, Run, keep_latest, read_replies, record_runs
 from moviebot.data.schemas import Movie, Task, read_catalogue
@@ -160,7 +160,7 @@ class Lesson:
                                 render_facts(movie)))  # fmt: skip
             return Request(task, movie.tconst, "template", prompt)
         if movie.tconst in self.similar:
-            return Request(task, movie.tconst, "sample", "\n".join((start, *self.similar[movie.tconst])))
+            return Request(task, movie.tconst, SIMILAR_SOURCE, "\n".join((start, *self.similar[movie.tconst])))
         return Request(task, movie.tconst, "template", "\n".join((start, self._catalogue_hash)))
 
     def model_requests(self, taught: Sequence[Movie], tasks: Sequence[Task], model: str) -> Iterator[Request]:

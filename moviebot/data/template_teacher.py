@@ -20,7 +20,7 @@ from moviebot.data.wordings import (
 
 # Unanswerable questions twice: to decline is harder to learn than to copy a fact.
 TOPIC_CYCLE: tuple[Topic, ...] = (*TOPICS, "unanswerable")
-TEMPLATE_VERSION = 4  # count up when the code below writes other words: replies are then written anew
+TEMPLATE_VERSION = 5  # count up when the code below writes other words: replies are then written anew
 OUTLINE_WORDS = 25
 TAUGHT_CAST = 3
 

@@ -33,6 +33,12 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
+def encode_follow_up(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the ids of what stands between an answer's end and the next answer: no start token, no end token."""
+    ids: list[int] = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return ids
+
+
 def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
     """Return an answer's ids, closed by the end token, which the model must learn to write."""
     return [*tokenizer(answer.strip(), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
@@ -68,20 +74,34 @@ def collate_prompts(prompts: Sequence[Sequence[int]], pad_id: int) -> dict[str, 
     return {"input_ids": pad_left(prompts, pad_id), "attention_mask": mask}
 
 
-def collate_samples(
-    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], pad_id: int
-) -> dict[str, torch.Tensor]:
-    """Return a training batch: ``input_ids``, ``attention_mask`` and ``labels``, each (B, T), left-padded.
+def label_answers(turns: Sequence[tuple[Sequence[int], Sequence[int]]]) -> tuple[list[int], list[int]]:
+    """Join the turns of one sample.
 
-    Only the answer's tokens are labels, its end token among them; prompt and padding are :data:`IGNORE`.
+    Only the answers' tokens are labels, their end tokens among them; all else is :data:`IGNORE`.
 
     Args:
-        prompts: B lists of ids.
-        answers: B lists of ids, each closed by the end token.
-        pad_id: the filler.
+        turns: prompt and answer, each a list of ids, the answer closed by the end token.
+
+    Returns:
+        The ids and their labels, equally long.
+
+    Example:
+        >>> label_answers([([5, 6], [7, 2]), ([8], [9, 2])])
+        ([5, 6, 7, 2, 8, 9, 2], [-100, -100, 7, 2, -100, 9, 2])
     """
-    batch = collate_prompts([[*p, *a] for p, a in zip(prompts, answers, strict=True)], pad_id)
-    batch["labels"] = pad_left([[IGNORE] * len(p) + list(a) for p, a in zip(prompts, answers, strict=True)], IGNORE)
+    ids = [token for prompt, answer in turns for token in [*prompt, *answer]]
+    return ids, [label for prompt, answer in turns for label in [*([IGNORE] * len(prompt)), *answer]]
+
+
+def collate_samples(samples: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Return a training batch: ``input_ids``, ``attention_mask`` and ``labels``, each (B, T), left-padded.
+
+    Args:
+        samples: B pairs of ids and labels, as :func:`label_answers` returns them.
+        pad_id: the filler of the ids; padding's label is :data:`IGNORE`.
+    """
+    batch = collate_prompts([ids for ids, _ in samples], pad_id)
+    batch["labels"] = pad_left([labels for _, labels in samples], IGNORE)
     return batch
 
 

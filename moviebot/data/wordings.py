@@ -1,8 +1,8 @@
 """The words of the template teacher, written for this project: how people ask, and how it answers.
 
 A wording belongs to a split, as a movie does: what the test asks was never asked in training, in these words. The test
-wordings were written without sight of the others, and whichever of those said the same was taken out. Some of the
-subjects that the facts never cover are kept from training altogether. The wordings are in ``wordings.json``.
+wordings were written without sight of the others, and whichever of those said nearly the same was taken out. The
+wordings are in ``wordings.json``.
 """
 
 import json
@@ -18,8 +18,8 @@ class Subject:
     """Something people ask that no catalogue row answers.
 
     Attributes:
-        lacks: what it is, for the reader and for keeping subjects apart.
-        train: wordings for movies of the train split; empty for a subject kept from training.
+        lacks: what it is, for the reader.
+        train: wordings for movies of the train split.
         val: wordings for movies of the val split.
         test: wordings for movies of the test split.
     """

@@ -28,7 +28,7 @@ from moviebot.rag.bundle import QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, Bundle
 from moviebot.rag.pipeline import MovieBot
 
 # A right answer and a list of three are about 50 tokens at the most; an untuned model may ramble on, which is slow.
-MAX_NEW_TOKENS, MAX_NEW_TOKENS_UNTUNED = 64, 48
+MAX_NEW_TOKENS = 64  # of both, fairly
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,9 @@ def measure_language_model(
 
     def measure(adapter: Path | None) -> tuple[AnswerScores, ShownScores]:
         model, tokenizer = load_dense_model(bundle.base, adapter, as_quantised=adapter is not None)
-        length = MAX_NEW_TOKENS_UNTUNED if adapter is None else MAX_NEW_TOKENS
 
         def generate(prompts: list[str]) -> list[str]:
-            return generate_texts(model, tokenizer, prompts, length)
+            return generate_texts(model, tokenizer, prompts, MAX_NEW_TOKENS, batch_size=32)
 
         if adapter is None:
             answers = evaluate_answers(movies, asked, generate, plain_prompts(tokenizer), generous=True)

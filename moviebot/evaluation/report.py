@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moviebot.artefact import METRICS_NAME, is_current, write_stage_report, write_whole
+from moviebot.data.catalogue import SIMILAR_NAME, SIMILAR_SOURCE
 from moviebot.data.schemas import QAPair, RecommendationList, read_qa, read_recommendations
 from moviebot.evaluation.figures import Row, measure_language_model, measure_lookup, measure_recommendations
 from moviebot.evaluation.plots import plot_hits, plot_losses
@@ -74,7 +75,7 @@ def evaluate(
     plots = ["hits.png"]
     if runs is not None and plot_losses(runs, out / "loss.png"):
         plots.append("loss.png")
-    caveats = write_caveats(loaded, pairs, wanted, has_similar=(data / "similar.jsonl").is_file(), held_out=held_out)
+    caveats = write_caveats(loaded, pairs, wanted, held_out=held_out)
     text = _render(rows, loaded, plots, caveats, held_out=held_out)
     with write_whole(out / "report.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -92,7 +93,6 @@ def write_caveats(
     pairs: Sequence[QAPair],
     lists: Sequence[RecommendationList],
     *,
-    has_similar: bool,
     held_out: bool,
 ) -> str:
     """Write what the figures do not say, by what was measured.
@@ -101,7 +101,6 @@ def write_caveats(
         bundle: what was measured.
         pairs: the test questions; their source is who wrote them.
         lists: the test lists.
-        has_similar: lists came with the data.
         held_out: the data is what the bundle was built with.
     """
     writers, listers = {pair.source for pair in pairs}, {row.source for row in lists}
@@ -117,17 +116,17 @@ def write_caveats(
         )
     if models := sorted(writers - {_TEMPLATE}):
         said.append(f"Questions of test movies were written by {', '.join(models)}, as those of training were.")
-    if _TEMPLATE in listers and has_similar:
+    if SIMILAR_SOURCE in listers:
         said.append(
-            "The lists to agree with came with the data (similar.jsonl), for training and test movies from one author; "
-            "for a movie without one it is the content recommender's own output."
+            f"The lists to agree with came with the data ({SIMILAR_NAME}), those of training and test from one author."
         )
-    elif _TEMPLATE in listers:
+    if _TEMPLATE in listers:
         said.append(
-            "The lists to agree with are the content recommender's own output (shared people, genres and words): a hit "
-            "says that a model has learnt that recommender, not what people like."
+            f"{'Other' if SIMILAR_SOURCE in listers else 'The'} lists to agree with are the content recommender's own "
+            "output (shared people, genres and words): a hit says that a model has learnt that recommender, not what "
+            "people like."
         )
-    if models := sorted(listers - {_TEMPLATE}):
+    if models := sorted(listers - {_TEMPLATE, SIMILAR_SOURCE}):
         said.append(f"Lists of test movies were written by {', '.join(models)}, as those of training were.")
     said.append("Misspellings of test questions come from the same generator as those of training.")
     if any(movie.description_source == "sample" for movie in bundle.movies):

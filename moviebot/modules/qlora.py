@@ -1,7 +1,7 @@
 """Fine-tuning a causal language model by 4-bit QLoRA (https://arxiv.org/abs/2305.14314).
 
 The base's weights stay frozen in NF4; small low-rank matrices beside the linear layers are what is trained. Shapes:
-B batch, T tokens, V vocabulary, K trailing columns that hold labels.
+B batch, T tokens, V vocabulary, K columns that hold labels in some row.
 """
 
 import os
@@ -150,24 +150,23 @@ class QLoRALanguageModel(LightningModule):
         self.model.train()
         self.tokenizer = load_tokenizer(self.base)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int = 0) -> Tensor:
-        """Return the logits of the last ``logits_to_keep`` columns (0: of all): (B, K, V)."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Return the logits of the given ``columns`` (K,), int64; None: of all T. (B, K, V)."""
         positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, T); left padding does not count
         output = self._peft_model()(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=positions,
-            use_cache=False, logits_to_keep=logits_to_keep,
+            use_cache=False, logits_to_keep=0 if columns is None else columns,
         )  # fmt: skip
         logits: Tensor = output.logits
         return logits
 
     def _step(self, batch: TextBatch, stage: Stage) -> tuple[Tensor, int]:
         """Return the summed cross-entropy of the answers' tokens, and how many they are."""
-        columns = (batch["labels"] != IGNORE).any(dim=0)  # (T,)
-        keep = int(columns.numel() - columns.int().argmax()) if columns.any() else 1
-        # Logits only where some answer is: on a large vocabulary they'd be most of the memory. One column more,
-        # because the token at t is predicted from the column before it.
-        logits = self(batch["input_ids"], batch["attention_mask"], logits_to_keep=keep + 1)[:, :-1]  # (B, K, V)
-        labels = batch["labels"][:, -keep:]  # (B, K)
+        # Logits only where some answer is: on a large vocabulary they'd be most of the memory. The token of a column
+        # is predicted from the column before it.
+        columns = (batch["labels"][:, 1:] != IGNORE).any(dim=0).nonzero().squeeze(1)  # (K,)
+        logits = self(batch["input_ids"], batch["attention_mask"], columns)  # (B, K, V)
+        labels = batch["labels"][:, columns + 1]  # (B, K)
         wanted = labels != IGNORE
         logits, labels = logits[wanted], labels[wanted]  # (N, V), (N,)
         loss_sum = functional.cross_entropy(logits.float(), labels, reduction="sum")

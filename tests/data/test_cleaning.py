@@ -267,7 +267,7 @@ def test_sample_chain(tmp_path: Path) -> None:
     entry = read_report(tmp_path)["clean"]
     assert entry["rejected"]["unsupported_answer"] == entry["rejected"]["title_absent"] == 0
     assert entry["qa"]["kept"] == entry["qa"]["in"]
-    assert {row.source for row in read_recommendations(tmp_path / "recommendations.jsonl")} == {"sample"}
+    assert {row.source for row in read_recommendations(tmp_path / "recommendations.jsonl")} == {"similar"}
 
 
 def test_only_the_last_run_counts(tmp_path: Path, big: Path) -> None:

@@ -1,6 +1,7 @@
 """Samples, batches and their order. The tokenizer has one id a byte, so ids are read by eye."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,18 @@ from transformers import AutoTokenizer
 
 from moviebot.artefact import write_jsonl
 from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader, split_evenly
+from moviebot.data.prompts import render_follow_up
 from moviebot.data.qa_datamodule import MovieQADataModule
-from moviebot.data.qa_sample import balance, render_recommendation
+from moviebot.data.qa_sample import Sample, balance, join_questions, render_recommendation
 from moviebot.data.schemas import Movie, RecommendationList, Split
-from moviebot.data.tokenise import IGNORE, collate_samples, encode_answer, encode_prompt
+from moviebot.data.tokenise import (
+    IGNORE,
+    collate_samples,
+    encode_answer,
+    encode_follow_up,
+    encode_prompt,
+    label_answers,
+)
 from moviebot.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
@@ -35,13 +44,15 @@ class TestTokens:
         a, b = tokenizer.convert_tokens_to_ids(["a", "b"])
         assert encode_prompt(tokenizer, "aab") == [a, a, b]
         assert encode_answer(tokenizer, " b ") == [b, EOS]
-        batch = collate_samples([[a, a, b], [a]], [[b, EOS], [a, b, b, EOS]], pad_id=2)
+        batch = collate_samples(
+            [label_answers([([a, a, b], [b, EOS])]), label_answers([([a], [a, b, b, EOS])])], pad_id=2
+        )
         assert batch["input_ids"].tolist() == [[a, a, b, b, EOS], [a, a, b, b, EOS]]
         assert batch["labels"].tolist() == [[IGNORE, IGNORE, IGNORE, b, EOS], [IGNORE, a, b, b, EOS]]
 
     def test_end_is_a_label_where_it_is_also_the_filler(self) -> None:
         """SmolLM2's filler is its end token: a mask made from ids would hide the end from the loss."""
-        batch = collate_samples([[5], [6, 6, 6]], [[7, EOS], [8, EOS]], pad_id=EOS)
+        batch = collate_samples([label_answers([([5], [7, EOS])]), label_answers([([6, 6, 6], [8, EOS])])], pad_id=EOS)
         assert batch["labels"].tolist() == [[IGNORE, IGNORE, IGNORE, 7, EOS], [IGNORE, IGNORE, IGNORE, 8, EOS]]
         assert batch["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
 
@@ -101,10 +112,82 @@ class TestSamples:
         cut = [row for row in rows if row["prompt"] != whole[row["question"]]["prompt"]]
         assert cut
         for row in rows:
-            assert row["length"] == len(row["prompt_ids"]) + len(row["answer_ids"]) <= 430
+            answer_ids = encode_answer(data.tokenizer, row["answer"])
             assert row["answer"] == whole[row["question"]]["answer"]
-            assert row["answer_ids"] == encode_answer(data.tokenizer, row["answer"])
+            assert row["input_ids"] == [*row["prompt_ids"], *answer_ids]
+            assert row["labels"] == [*([IGNORE] * len(row["prompt_ids"])), *answer_ids]
+            assert row["length"] == len(row["input_ids"]) == len(row["labels"]) <= 430
             assert row["prompt"].endswith("### Response:\n")
+
+    def test_several_questions_share_the_facts(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        single = {row["question"]: row for row in make_data(qa_data_dir, tiny_llama)._datasets["train"]}
+        data = make_data(qa_data_dir, tiny_llama, questions_per_sample=3)
+        rows = list(data._datasets["train"])
+        asked = 0
+        for row in rows:
+            first = single[row["question"]]
+            ids = first["input_ids"]
+            assert row["input_ids"][: len(ids)] == ids  # the first question stands as it would alone
+            same = [other for other in single.values() if other["tconst"] == row["tconst"] and other["task"] == "qa"]
+            found = {
+                other["question"]: [
+                    *encode_follow_up(data.tokenizer, render_follow_up(other["question"])),
+                    *encode_answer(data.tokenizer, other["answer"]),
+                ]
+                for other in same
+                if other is not first
+            }
+            rest = row["input_ids"][len(ids) :]
+            followers = 0
+            while rest:
+                question = next(q for q, tokens in found.items() if rest[: len(tokens)] == tokens)
+                rest = rest[len(found.pop(question)) :]
+                followers += 1
+            assert followers <= 2
+            assert row["labels"].count(EOS) == 1 + followers  # every answer teaches to stop
+            labelled = [label for label in row["labels"] if label != IGNORE]
+            assert labelled[: len(ids) - len(row["prompt_ids"])] == ids[len(row["prompt_ids"]) :]
+            asked += 1 + followers
+        assert asked == len(single)  # each question once
+        assert len(rows) < len(single)
+        assert len(make_data(qa_data_dir, tiny_llama, questions_per_sample=3)._datasets["test"]) == 8
+
+    def test_too_long_a_sample_loses_follow_ups_first(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        single = {row["question"]: row for row in make_data(qa_data_dir, tiny_llama)._datasets["train"]}
+        longest = max(row["length"] for row in single.values())
+        data = make_data(qa_data_dir, tiny_llama, questions_per_sample=3, max_length=longest)
+        for row in data._datasets["train"]:
+            assert row["input_ids"][: len(single[row["question"]]["input_ids"])] == single[row["question"]]["input_ids"]
+            assert row["length"] <= longest
+
+    def test_each_movie_comes_before_one_comes_again(self) -> None:
+        questions = [
+            Sample("qa", group, f"tt{movie}", f"{group} of {movie}", "p", group)
+            for movie in range(6)
+            for group in ("year", "genre", "cast", "plot", "unanswerable")
+        ]
+        questions += [replace(sample, question="2nd", answer="2nd unanswerable") for sample in questions[4::5]]
+        joined = join_questions(questions, 3, limit=6, unanswerable_share=0.34)
+        assert sorted(sample.tconst for sample in joined) == [f"tt{movie}" for movie in range(6)]
+        for sample in joined:
+            answers = [sample.answer, *(turn.answer for turn in sample.follow_ups)]
+            assert len(answers) == len(set(answers)) == 3
+            assert sum("unanswerable" in answer for answer in answers) == 1
+        assert len({sample.group for sample in joined}) > 1  # not always the same kind first
+        everything = join_questions(questions, 4, unanswerable_share=0.5)
+        assert sum(1 + len(sample.follow_ups) for sample in everything) == len(questions)
+        assert everything == join_questions(questions[::-1], 4, unanswerable_share=0.5)
+
+    def test_descriptions_of_training_alone_are_cut(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        plain = make_data(qa_data_dir, tiny_llama)
+        short = make_data(qa_data_dir, tiny_llama, train_description_words=2)
+        descriptions = [re.findall("Description: (.*)", row["prompt"]) for row in short._datasets["train"]]
+        assert {len(found[0].split()) for found in descriptions if found} == {2}
+        assert plain._datasets["val"].to_list() == short._datasets["val"].to_list()
+
+    def test_no_question_a_sample_is_one_line(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="questions_per_sample: 0 is not allowed"):
+            MovieQADataModule(tmp_path, questions_per_sample=0)
 
     def test_nothing_left_is_one_line(self, tiny_llama: Path, qa_data_dir: Path) -> None:
         with pytest.raises(UserError, match=r"no train sample \(32 were longer than .*max_length 50\)"):

@@ -98,7 +98,7 @@ def test_lists_that_came_with_the_catalogue_are_preferred(out: Path, movies: lis
     teach(out, task=("recommend",))
     replies = {reply.tconst: reply for reply in read_replies(out / RAW_NAME)}
     assert json.loads(replies[movies[0].tconst].reply) == {"recommended": [movies[3].label]}
-    assert replies[movies[0].tconst].model == "sample"
+    assert replies[movies[0].tconst].model == "similar"
     assert replies[movies[1].tconst].model == "template"
     paper_moons = json.loads(replies[movies[5].tconst].reply)["recommended"]
     assert paper_moons[0] == movies[6].label  # the same director, genres and lead

@@ -23,11 +23,12 @@ def test_wordings_of_the_splits_are_disjoint_and_many() -> None:
     for topic in TOPICS:
         seen = [wording.casefold().strip("?. ") for split in SPLITS for wording in WORDINGS[topic][split]]
         assert len(set(seen)) == len(seen), topic
-        assert len(WORDINGS[topic]["train"]) >= 12
-        assert len(WORDINGS[topic]["test"]) >= 5
-        assert len(WORDINGS[topic]["val"]) >= 4
+        assert len(WORDINGS[topic]["train"]) >= 80
+        assert len(WORDINGS[topic]["test"]) >= 14
+        assert len(WORDINGS[topic]["val"]) >= 8
         assert all(wording.count("{title}") == 1 for split in SPLITS for wording in WORDINGS[topic][split])
-    assert sum(not subject.train for subject in SUBJECTS) >= 6  # subjects kept from training
+    assert sum(bool(subject.train) for subject in SUBJECTS) >= 170
+    assert sum(bool(subject.test) for subject in SUBJECTS) == 60
 
 
 CONTRACTIONS = {"s": "is", "m": "am", "d": "would", "ve": "have", "ll": "will", "re": "are", "nt": "not"}
@@ -49,16 +50,6 @@ def test_train_wordings_are_not_nearly_test_wordings() -> None:
             asked = normalise(wording)
             near = [other for other, words in train.items() if fuzz.token_sort_ratio(asked, words) >= 90]
             assert not near, (wording, near)
-
-
-def test_held_out_subjects_are_not_bordered_by_training() -> None:
-    trained = " ".join(f"{subject.lacks} {' '.join(subject.train)}" for subject in SUBJECTS if subject.train).casefold()
-    bordering = (
-        "deleted|scenes were|dubbed|digital|aspect ratio|format|how many takes|poster|stunt|costume|extras|make-up|"
-        "salary|special effects|lenses|working title"
-    )
-    for word in bordering.split("|"):
-        assert word not in trained, word
 
 
 @pytest.mark.parametrize("job", ["art", "casting", "music", "musical", "assistant"])
@@ -101,8 +92,7 @@ def test_all_topics_come_and_answers_hold_the_facts(movies: list[Movie]) -> None
 
 def test_absent_fact_is_declined(movies: list[Movie]) -> None:
     beekeeper = next(movie for movie in movies if movie.runtime_minutes is None)
-    runtime = [wording.split("{title}")[0] for wording in WORDINGS["runtime"]["train"] if len(wording.split()[0]) > 2]
-    answers = [pair["answer"] for pair in write(beekeeper) if any(pair["question"].startswith(w) for w in runtime if w)]
+    answers = [pair["answer"] for pair in write(beekeeper, 90) if "minutes" in pair["question"].casefold()]
     assert answers
     assert all(map(is_decline, answers))
 

@@ -5,53 +5,19 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from moviebot.artefact import write_jsonl
-from moviebot.data.documents import movie_text
-from moviebot.data.schemas import PAIR_SCHEMA, TOPICS, Movie, QAPair, RecommendationList
-from moviebot.data.template_teacher import facts_of
+from moviebot.data.schemas import TOPICS, QAPair, RecommendationList
 from moviebot.evaluation import report as report_module
 from moviebot.evaluation.figures import Row, draw_questions
 from moviebot.evaluation.report import evaluate, render_table, write_caveats
 from moviebot.rag.bundle import build_bundle, load_bundle
 
 
-@pytest.fixture
-def data(tmp_path: Path, movies: list[Movie]) -> Path:
-    """Two questions of each topic about four test movies, and one about a train movie that must not be asked."""
-    rows = []
-    for movie in movies[2:6]:
-        for topic in TOPICS:
-            facts = ", ".join(facts_of(movie, topic)) or "I don't know."
-            question = f"What is the {topic} of {movie.title}?"
-            rows.append({"tconst": movie.tconst, "question": question, "answer": facts, "topic": topic})
-    rows = [{**row, "source": "test", "split": "test"} for row in rows]
-    rows.append({**rows[0], "tconst": movies[0].tconst, "question": "a train question", "split": "train"})
-    write_jsonl(tmp_path / "qa.jsonl", rows)
-    lists = [
-        {"tconst": movie.tconst, "recommended": [movies[8].tconst, movies[9].tconst], "source": "t", "split": "test"}
-        for movie in movies[2:6]
-    ]
-    write_jsonl(tmp_path / "recommendations.jsonl", lists)
-    for name, text in (("question_pairs", lambda movie: movie.label), ("recommend_pairs", movie_text)):
-        pairs = [
-            {
-                "anchor": text(movies[row]), "sample": text(movies[row if label else row + 1]), "label": label,
-                "tconst_anchor": "a", "tconst_sample": "b", "split": "test",
-            }
-            for row in range(2, 6) for label in (1, 0)
-        ]  # fmt: skip
-        pq.write_table(pa.Table.from_pylist(pairs, schema=PAIR_SCHEMA), tmp_path / f"{name}.parquet")
-    return tmp_path
-
-
 @pytest.mark.slow
 def test_the_table_is_measured_and_saved_once(
     bundle_folder: Path,
-    data: Path,
+    evaluation_data: Path,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
@@ -61,7 +27,7 @@ def test_the_table_is_measured_and_saved_once(
     runs.mkdir(parents=True)
     (runs / "metrics.jsonl").write_text('{"step": 1, "train/loss": 2.0}\n')
     out = tmp_path / "out"
-    evaluate(bundle_folder, data, out, runs=runs.parent, questions_per_topic=2, lists=2)
+    evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, questions_per_topic=2, lists=2)
     report = (out / "report.md").read_text(encoding="utf-8")
     printed = capsys.readouterr().out
     figures = {row["name"].strip(): row for row in json.loads((out / "figures.json").read_text(encoding="utf-8"))}
@@ -89,27 +55,33 @@ def test_the_table_is_measured_and_saved_once(
     assert {row["topic"] for row in rows} == set(TOPICS)
 
     monkeypatch.setattr(report_module, "measure_lookup", None)  # would fail if it were measured again
-    evaluate(bundle_folder, data, out, runs=runs.parent, questions_per_topic=2, lists=2)
+    evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, questions_per_topic=2, lists=2)
     assert capsys.readouterr().out == printed
     with pytest.raises(TypeError):
-        evaluate(bundle_folder, data, out, runs=runs.parent, questions_per_topic=3, lists=2)
+        evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, questions_per_topic=3, lists=2)
 
 
 @pytest.mark.parametrize(
-    ("source", "has_similar", "held_out", "said", "unsaid"),
+    ("source", "lister", "held_out", "said", "unsaid"),
     [
-        ("template", False, True, "content recommender's own output (shared", "not what the bundle"),
-        ("template", True, True, "came with the data (similar.jsonl)", "(shared people"),
-        ("gpt-x", False, True, "written by gpt-x", "template"),
-        ("gpt-x", False, False, "not what the bundle was built with", "template"),
+        (
+            "template",
+            "template",
+            True,
+            "The lists to agree with are the content recommender's own",
+            "not what the bundle",
+        ),
+        ("template", "similar", True, "came with the data (similar.jsonl)", "(shared people"),
+        ("gpt-x", "gpt-x", True, "written by gpt-x", "template"),
+        ("gpt-x", "gpt-x", False, "not what the bundle was built with", "template"),
     ],
 )
 def test_the_caveats_are_of_what_was_measured(
-    bundle_folder: Path, source: str, has_similar: bool, held_out: bool, said: str, unsaid: str
+    bundle_folder: Path, source: str, lister: str, held_out: bool, said: str, unsaid: str
 ) -> None:
     pairs = [QAPair("tt0000001", "q", "a", source, "test", "year")]
-    lists = [RecommendationList("tt0000001", ("tt0000002",), source, "test")]
-    text = write_caveats(load_bundle(bundle_folder), pairs, lists, has_similar=has_similar, held_out=held_out)
+    lists = [RecommendationList("tt0000001", ("tt0000002",), lister, "test")]
+    text = write_caveats(load_bundle(bundle_folder), pairs, lists, held_out=held_out)
     assert said in text
     assert unsaid not in text
     assert "same generator" in text
@@ -117,15 +89,15 @@ def test_the_caveats_are_of_what_was_measured(
 
 
 def test_only_the_bundles_own_data_is_held_out(
-    bundle_folder: Path, data: Path, tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
+    bundle_folder: Path, evaluation_data: Path, tiny_encoder: Path, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(bundle_folder / "catalogue.parquet", data)
-    build_bundle(data, tiny_encoder, tiny_encoder, str(tiny_llama), tmp_path / "bundle")
+    shutil.copy(bundle_folder / "catalogue.parquet", evaluation_data)
+    build_bundle(evaluation_data, tiny_encoder, tiny_encoder, str(tiny_llama), tmp_path / "bundle")
     bundle = load_bundle(tmp_path / "bundle")
-    assert report_module._is_held_out(bundle, data)
+    assert report_module._is_held_out(bundle, evaluation_data)
     assert "never trained on" in render_table([], held_out=True)
-    (data / "qa.jsonl").write_text("")
-    assert not report_module._is_held_out(bundle, data)
+    (evaluation_data / "qa.jsonl").write_text("")
+    assert not report_module._is_held_out(bundle, evaluation_data)
 
 
 def test_draws_are_balanced_and_repeatable() -> None:

@@ -1,6 +1,7 @@
 """The QLoRA module: what is trained, what is saved, and the traps that would go unnoticed."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from moviebot.callbacks.adapter_checkpoint import AdapterCheckpoint
 from moviebot.data.qa_datamodule import MovieQADataModule
-from moviebot.data.tokenise import IGNORE, collate_samples
+from moviebot.data.tokenise import IGNORE, collate_samples, label_answers
 from moviebot.errors import UserError
 from moviebot.modules.qlora import LoraSettings, QLoRALanguageModel, TextBatch
 from moviebot.modules.quantisation import dequantise_weight, make_dense, undo_dense
@@ -40,10 +41,13 @@ def make_model(base: Path, **settings: Any) -> QLoRALanguageModel:
     return model
 
 
-def make_batch() -> TextBatch:
-    prompts = [[10, 11, 12, 13, 14, 15, 16], [20, 21, 22], [30, 31, 32, 33, 34]]
-    answers = [[40, 41, EOS], [50, 51, 52, 53, EOS], [60, EOS]]
-    return cast(TextBatch, collate_samples(prompts, answers, pad_id=PAD))
+PROMPTS = ((10, 11, 12, 13, 14, 15, 16), (20, 21, 22), (30, 31, 32, 33, 34))
+ANSWERS = ((40, 41, EOS), (50, 51, 52, 53, EOS), (60, EOS))
+
+
+def make_batch(prompts: Sequence[Sequence[int]] = PROMPTS, answers: Sequence[Sequence[int]] = ANSWERS) -> TextBatch:
+    samples = [label_answers([turn]) for turn in zip(prompts, answers, strict=True)]
+    return cast(TextBatch, collate_samples(samples, pad_id=PAD))
 
 
 def make_data(folder: Path, base: Path, **settings: Any) -> MovieQADataModule:
@@ -152,11 +156,30 @@ class TestLoss:
         head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
         summed_loss(model, batch)
         assert batch["input_ids"].shape[1] == 10
-        assert seen == [6]  # the longest answer has 5 tokens, and the column before it predicts the first
+        assert seen == [5]  # the longest answer has 5 tokens; each is predicted from the column before it
+
+    def test_follow_ups_count_and_their_questions_do_not(
+        self, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = make_model(tiny_llama)
+        turns = label_answers([([10, 11, 12, 13], [40, EOS]), ([14, 15, 16], [41, EOS]), ([17, 18], [42, 43, EOS])])
+        batch = cast(TextBatch, collate_samples([turns, label_answers([([20, 21, 22], [50, EOS])])], pad_id=PAD))
+        seen: list[int] = []
+        head = model._peft_model().get_output_embeddings()
+        hook = head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+        loss = summed_loss(model, batch)
+        hook.remove()
+        assert seen == [7]  # the columns of the three answers; the second row's lie among them
+        logits = model(batch["input_ids"], batch["attention_mask"])
+        reference = functional.cross_entropy(
+            logits[:, :-1].reshape(-1, logits.shape[-1]), batch["labels"][:, 1:].reshape(-1),
+            ignore_index=IGNORE, reduction="sum",
+        )  # fmt: skip
+        assert loss.item() == pytest.approx(reference.item(), rel=1e-5)
 
     def test_left_padding_does_not_change_it(self, tiny_llama: Path) -> None:
         model = make_model(tiny_llama)
-        alone = collate_samples([[20, 21, 22]], [[50, EOS]], pad_id=PAD)
+        alone = make_batch([[20, 21, 22]], [[50, EOS]])
         padded = {
             "input_ids": functional.pad(alone["input_ids"], (4, 0), value=PAD),
             "attention_mask": functional.pad(alone["attention_mask"], (4, 0), value=0),
@@ -347,7 +370,7 @@ class TestTraining:
         """Two unequal batches accumulated give the gradient of the one large batch."""
         prompts, answers = [[10, 11], [20, 21, 22]], [[40, EOS], [50, 51, 52, 53, 54, EOS]]
 
-        def gradients(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        def gradients(batches: list[TextBatch]) -> dict[str, torch.Tensor]:
             kept: dict[str, torch.Tensor] = {}
 
             class Keep(Callback):
@@ -364,8 +387,8 @@ class TestTraining:
             kept.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
             return kept
 
-        whole = gradients([collate_samples(prompts, answers, PAD)])
-        parts = gradients([collate_samples([p], [a], PAD) for p, a in zip(prompts, answers, strict=True)])
+        whole = gradients([make_batch(prompts, answers)])
+        parts = gradients([make_batch([p], [a]) for p, a in zip(prompts, answers, strict=True)])
         assert len(whole) == 28
         for name, gradient in whole.items():
             torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-6)
