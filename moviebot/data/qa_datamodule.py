@@ -311,11 +311,9 @@ class MovieQADataModule(LightningDataModule):
 
 
 def _cut_description(movie: Movie, words: int | None) -> Movie:
-    return (
-        movie
-        if words is None
-        else replace(movie, description=" ".join((movie.description or "").split()[:words]) or None)
-    )
+    if words is None:
+        return movie
+    return replace(movie, description=" ".join((movie.description or "").split()[:words]) or None)
 
 
 def _describe(row: dict[str, Any]) -> dict[str, Any]:

@@ -79,13 +79,9 @@ def join_questions(
     ranked: list[tuple[int, float, Sample]] = []
     for members in by_movie.values():
         draw.shuffle(members)
-        if unanswerable_share is None:
-            groups: list[list[Sample]] = [[], members]
-        else:
-            groups = [[], []]
-            for sample in members:
-                groups[sample.group != "unanswerable"].append(sample)
-        declined, answered = groups
+        set_apart = {"unanswerable"} if unanswerable_share is not None else set()
+        declined = [sample for sample in members if sample.group in set_apart]
+        answered = [sample for sample in members if sample.group not in set_apart]
         number = 0
         while declined or answered:
             part = [declined.pop() for _ in range(min(wanted, len(declined)))]
