@@ -6,6 +6,7 @@ came out, so that a stage whose inputs have not changed is skipped.
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -37,7 +38,8 @@ _VERSIONED = (
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise.
 
-    Works for a file and for a folder: the block creates whichever it wants at the temporary path.
+    Works for a file and for a folder: the block creates whichever it wants at the temporary path. What a killed
+    process left of an earlier try is removed.
 
     Args:
         path: the artefact's final place. Its parent folder is made where absent.
@@ -47,6 +49,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_orphans(path)
     remove(temporary)
     try:
         yield temporary
@@ -55,6 +58,17 @@ def write_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         remove(temporary)
+
+
+def _remove_orphans(path: Path) -> None:
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = other.name.split(".")[-2]
+        try:
+            os.kill(int(pid), 0)  # asks whether the process is there; sends nothing
+        except ProcessLookupError:
+            remove(other)
+        except (ValueError, OverflowError, PermissionError):  # not of our making, or another person's process
+            continue
 
 
 def remove(path: Path) -> None:

@@ -1,6 +1,9 @@
 """Artefacts are whole or absent, and a stage is skipped just where its inputs, settings and outputs stand."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ from moviebot.artefact import (
     write_whole,
 )
 from moviebot.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class TestWriteWhole:
@@ -43,6 +48,23 @@ class TestWriteWhole:
                         temporary.write_text(content)
         assert (tmp_path / "file").read_text() == "two"
         assert [path.name for path in (tmp_path / "folder").iterdir()] == ["two"]
+
+    def test_removes_what_a_killed_process_left_and_nothing_else(self, tmp_path: Path) -> None:
+        program = (
+            "import os, signal, sys; from pathlib import Path; from moviebot.artefact import write_whole\n"
+            "with write_whole(Path(sys.argv[1])) as temporary:\n"
+            "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        target = tmp_path / "a.txt"
+        subprocess.run([sys.executable, "-c", program, str(target)], check=False, cwd=ROOT)
+        (debris,) = tmp_path.iterdir()
+        living = target.with_name(f".a.txt.{os.getppid()}.tmp")
+        unrelated = [living, tmp_path / ".a.txt.notes.tmp", tmp_path / debris.name.replace("a.txt", "b.txt")]
+        for path in unrelated:
+            path.touch()
+        with write_whole(target) as temporary:
+            temporary.write_text("whole")
+        assert sorted(tmp_path.iterdir()) == sorted([target, *unrelated])
 
 
 class TestReadJsonl:
