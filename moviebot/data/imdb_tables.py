@@ -96,7 +96,8 @@ class ImdbTables:
             "FROM basics LEFT JOIN ratings USING (tconst))",
             parameters,
         )
-        for name, number in self._fetch("SELECT why_not, count(*) FROM movies WHERE why_not IS NOT NULL GROUP BY ALL"):
+        reasons = "SELECT why_not, count(*) FROM movies WHERE why_not IS NOT NULL GROUP BY why_not"
+        for name, number in self._connection.execute(reasons).fetchall():
             selection.filtered[name] += number
         self._connection.execute("DELETE FROM movies WHERE why_not IS NOT NULL; DROP TABLE basics; DROP TABLE ratings")
         kept = self._count("movies")
@@ -248,13 +249,11 @@ class ImdbTables:
         """Keep the first row of each key."""
         names = ", ".join(keys)
         first = f"SELECT min(position) FROM {table} GROUP BY {names}"
-        [(distinct,)] = self._fetch(f"SELECT count(*) FROM (SELECT DISTINCT {names} FROM {table})")
-        if distinct < self._count(table):
+        if self._count(f"(SELECT DISTINCT {names} FROM {table})") < self._count(table):
             self._reject(file, "duplicate_id", table, f"position NOT IN ({first})", raw)
 
     def _reject(self, file: ImdbFile, reason: CatalogueReason, table: str, condition: str, raw: str) -> None:
-        columns = [str(row[0]) for row in self._fetch(f"SELECT column_name FROM (DESCRIBE {table})")]
-        about = next((name for name in columns if name in ("tconst", "titleId")), "NULL")
+        about = {"akas": "titleId", "names": "NULL"}.get(table, "tconst")
         rows = self._connection.sql(
             f"SELECT {about} AS about, {raw} AS raw FROM {table} WHERE {condition} ORDER BY {POSITION}"
         )
@@ -264,11 +263,8 @@ class ImdbTables:
         self._connection.execute(f"DELETE FROM {table} WHERE {condition}")
 
     def _count(self, table: str) -> int:
-        [(number,)] = self._fetch(f"SELECT count(*) FROM {table}")
+        [(number,)] = self._connection.execute(f"SELECT count(*) FROM {table}").fetchall()
         return int(number)
-
-    def _fetch(self, query: str) -> list[tuple[object, ...]]:
-        return self._connection.execute(query).fetchall()
 
 
 def _take_chunks(convert: "Callable[[pa.Array], pa.Array]") -> "Callable[[pa.ChunkedArray], pa.Array]":
