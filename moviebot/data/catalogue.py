@@ -2,20 +2,27 @@
 
 import logging
 import time
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from moviebot.artefact import is_current, remove, write_jsonl, write_stage_report
-from moviebot.data.imdb import find_files, read_imdb, read_similar
+from moviebot.data.imdb import build_from_imdb, find_files, read_similar
 from moviebot.data.rejects import Rejects
-from moviebot.data.schemas import Movie, write_catalogue
+from moviebot.data.schemas import write_catalogue
 from moviebot.data.selection import Selection
 from moviebot.data.table import read_table
+from moviebot.data.tsv import ImdbFile
 from moviebot.errors import UserError
 
 CATALOGUE_NAME = "catalogue.parquet"
 SIMILAR_NAME = "similar.jsonl"
+MAX_REJECT_ROWS = 10_000  # of a reason: all are counted, and the first ones of a broken file of millions tell why
 SIMILAR_SOURCE = "similar"  # the source of the lists that came with the data
 log = logging.getLogger(__name__)
 
@@ -30,6 +37,11 @@ def build_catalogue(
     min_votes: int = 0,
     title_types: tuple[str, ...] = ("movie",),
     limit: int | None = None,
+    genres: tuple[str, ...] = (),
+    exclude_genres: tuple[str, ...] = (),
+    adult: bool = False,
+    regions: tuple[str, ...] = (),
+    languages: tuple[str, ...] = (),
 ) -> None:
     """Build the catalogue of movies that everything else is about.
 
@@ -48,6 +60,13 @@ def build_catalogue(
         min_votes: leave out movies with fewer votes.
         title_types: IMDb's title types to keep, for example [movie,tvMovie]; of no effect with a table.
         limit: keep this many movies, those with the most votes.
+        genres: keep movies with any of these genres, for example [Horror,Sci-Fi]; all where empty.
+        exclude_genres: leave out movies with any of these genres.
+        adult: keep IMDb's adult titles too; of no effect with a table.
+        regions: of the other titles (title.akas), keep those of these regions, for example [DE,FR]; all where empty.
+            Original titles are always kept; of no effect with a table.
+        languages: of the other titles, keep those in these languages, for example [de,fr]; IMDb names the language
+            of few. All where empty; of no effect with a table.
 
     Raises:
         UserError: not just one source, a source that can't be read, or no movie left.
@@ -55,11 +74,15 @@ def build_catalogue(
     started = time.monotonic()
     if (imdb_dir is not None) + (table is not None) + sample != 1:
         raise UserError("moviebot catalogue needs just one of --imdb_dir DIR, --table FILE and --sample true: give one")
-    selection = Selection(year_from, year_to, min_votes, tuple(title_types), limit)
+    selection = Selection(
+        year_from, year_to, min_votes, tuple(title_types), limit, tuple(genres), tuple(exclude_genres), adult,
+        tuple(regions), tuple(languages),
+    )  # fmt: skip
     settings = {
         "source": "table" if table else "sample" if sample else "imdb_dir",
         "year_from": year_from, "year_to": year_to, "min_votes": min_votes, "title_types": list(title_types),
-        "limit": limit,
+        "limit": limit, "genres": list(genres), "exclude_genres": list(exclude_genres), "adult": adult,
+        "regions": list(regions), "languages": list(languages),
     }  # fmt: skip
     folder = sample_dir() if sample else imdb_dir
     similar = folder / SIMILAR_NAME if folder is not None else None
@@ -72,33 +95,38 @@ def build_catalogue(
     if is_current(out, "catalogue", settings=settings, inputs=inputs, outputs=outputs):
         log.info("%s is up to date", outputs[0])
         return
-    rejects = Rejects("catalogue")
     counts: dict[str, Any]
     if table is not None:
-        if selection.title_types != ("movie",):
-            log.warning("--title_types has no effect with --table")
+        _warn_of_no_effect(selection)
+        rejects = Rejects("catalogue")
         found, total = read_table(table, rejects)
-        movies, rejected, files = selection.select(found), rejects.count(), {}
+        movies = selection.select(found)
+        counts = {"in": total, "kept": len(movies), "rejected": rejects.count()}
     else:
         assert folder is not None
-        result = read_imdb(folder, selection, rejects)
-        movies, total = result.movies, result.files[0].rows
+        rejects = Rejects("catalogue", max_rows=MAX_REJECT_ROWS)
+        result = build_from_imdb(folder, selection, rejects, outputs[0])
+        basics = result.files[0]
         # Only title.basics has a row a movie: what the other files lose is a fact, counted under their names.
-        rejected = {reason: result.files[0].rejected[reason] for reason in rejects.count()}
-        files = {file.path.name: {"in": file.rows, "rejected": dict(file.rejected)} for file in result.files}
-    counts = {"in": total, "kept": len(movies), "rejected": rejected, "filtered": dict(selection.filtered)}
-    _check_kept(movies, counts, table or folder)
-    write_catalogue(outputs[0], movies)
+        rejected = {reason: basics.rejected[reason] for reason in rejects.count()}
+        counts = {"in": basics.rows, "kept": result.kept, "rejected": rejected, "files": _count_files(result.files)}
+        if rejects.count_left_out():
+            counts["rejects_not_in_file"] = rejects.count_left_out()
+    counts["filtered"] = dict(selection.filtered)
+    _check_kept(counts, table or folder)
+    if table is not None:
+        write_catalogue(outputs[0], movies)
     if similar in inputs and similar is not None:
-        write_jsonl(out / SIMILAR_NAME, read_similar(similar, {movie.tconst for movie in movies}))
+        write_jsonl(out / SIMILAR_NAME, read_similar(similar, _read_ids(outputs[0])))
     else:
         remove(out / SIMILAR_NAME)  # lists of another source would be read by `moviebot teach`
     rejects.write(out)
     write_stage_report(
-        out, "catalogue", counts={**counts, **({"files": files} if files else {}), "absent": _count_absent(movies)},
+        out, "catalogue", counts={**counts, "absent": _count_absent(outputs[0])},
         seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=outputs,
     )  # fmt: skip
-    log.info("%s: %d movies of %d rows, %d rejected", outputs[0], len(movies), total, sum(rejected.values()))
+    rejected_rows = sum(counts["rejected"].values())
+    log.info("%s: %d movies of %d rows, %d rejected", outputs[0], counts["kept"], counts["in"], rejected_rows)
 
 
 def sample_dir() -> Path:
@@ -106,8 +134,26 @@ def sample_dir() -> Path:
     return Path(str(resources.files("moviebot.data"))) / "sample"
 
 
-def _check_kept(movies: list[Movie], counts: dict[str, Any], source: Path | None) -> None:
-    if movies:
+def _warn_of_no_effect(selection: Selection) -> None:
+    default = Selection()
+    for name in ("title_types", "adult", "regions", "languages"):
+        if getattr(selection, name) != getattr(default, name):
+            log.warning("--%s has no effect with --table", name)
+
+
+def _count_files(files: list[ImdbFile]) -> dict[str, dict[str, Any]]:
+    return {
+        file.path.name: {
+            "in": file.rows,
+            "rejected": dict(file.rejected),
+            **({"filtered": dict(file.filtered)} if file.filtered else {}),
+        }
+        for file in files
+    }
+
+
+def _check_kept(counts: dict[str, Any], source: Path | None) -> None:
+    if counts["kept"]:
         return
     if not counts["in"]:
         raise UserError(f"{source} holds no rows: give a source with at least one movie")
@@ -118,6 +164,16 @@ def _check_kept(movies: list[Movie], counts: dict[str, Any], source: Path | None
     )
 
 
-def _count_absent(movies: list[Movie]) -> dict[str, int]:
-    fields = ("year", "runtime_minutes", "genres", "rating", "directors", "cast", "description")
-    return {name: sum(not getattr(movie, name) for movie in movies) for name in fields}
+def _read_ids(catalogue: Path) -> set[str]:
+    return set(pq.read_table(catalogue, columns=["tconst"])["tconst"].to_pylist())
+
+
+def _count_absent(catalogue: Path) -> dict[str, int]:
+    columns = ["year", "runtime_minutes", "genres", "rating", "directors", "cast", "description"]
+    absent = Counter(dict.fromkeys(columns, 0))
+    for batch in pq.ParquetFile(catalogue).iter_batches(columns=columns):
+        for name in columns:
+            column = batch[name]
+            lists = pc.equal(pc.list_value_length(column), 0) if pa.types.is_list(column.type) else column.is_null()
+            absent[name] += pc.sum(lists).as_py() or 0
+    return dict(absent)

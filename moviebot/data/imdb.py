@@ -1,31 +1,37 @@
-"""IMDb's non-commercial TSV files to movies (https://developer.imdb.com/non-commercial-datasets/).
+"""IMDb's non-commercial TSV files to ``catalogue.parquet`` (https://developer.imdb.com/non-commercial-datasets/).
 
 Only ``title.basics`` is needed; each of the others adds its facts where it is there. Ratings come before people, so
-that ``--min_votes`` keeps the two big files (principals has about 90 million rows) from filling the memory.
+that ``--min_votes`` and ``--limit`` keep the big files (principals has about 90 million rows) from filling the disk.
 """
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import duckdb
+from rich.progress import Progress
 
+from moviebot.artefact import remove, write_whole
+from moviebot.data.imdb_tables import BASICS, ImdbTables
 from moviebot.data.rejects import Rejects
-from moviebot.data.schemas import Movie
 from moviebot.data.selection import Selection
-from moviebot.data.splits import normalise_title
-from moviebot.data.tsv import NULL, ImdbFile
-from moviebot.data.values import parse_rating, parse_runtime, parse_text, parse_title, parse_votes, parse_year
+from moviebot.data.tsv import ImdbFile
 from moviebot.errors import UserError
 
 STEMS = ("title.basics", "title.ratings", "title.crew", "title.principals", "name.basics", "title.akas", "descriptions")
-MAX_CAST = 5  # the prompt holds them all: at about 5 tokens a name, ten would cost as much as the description
-MAX_AKAS = 40
-_BASICS = ["tconst", "titleType", "primaryTitle", "originalTitle", "isAdult", "startYear", "runtimeMinutes", "genres"]
-_CAST_CATEGORIES = ("actor", "actress", "self")
+_COLUMNS = {
+    "title.basics": BASICS,
+    "title.ratings": ["tconst", "averageRating", "numVotes"],
+    "title.crew": ["tconst", "directors"],
+    "title.principals": ["tconst", "ordering", "nconst", "category"],
+    "name.basics": ["nconst", "primaryName"],
+    "title.akas": ["titleId", "title"],
+    "descriptions": ["tconst", "description", "source"],
+}
 _MISSING = {
     "title.ratings": "movies get no rating and no votes",
     "title.crew": "directors are taken from title.principals where it is there",
@@ -34,7 +40,6 @@ _MISSING = {
     "title.akas": "movies get no other titles",
 }
 log = logging.getLogger(__name__)
-People = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,11 @@ class ImdbResult:
     """What a folder of IMDb TSVs gave.
 
     Attributes:
-        movies: the movies selected, in file order.
+        kept: how many movies were written; at 0 nothing was.
         files: each file read, with its counts, ``title.basics`` first.
     """
 
-    movies: list[Movie]
+    kept: int
     files: list[ImdbFile]
 
 
@@ -71,156 +76,99 @@ def find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_imdb(folder: Path, selection: Selection, rejects: Rejects) -> ImdbResult:
-    """Read the movies wanted from a folder of IMDb TSVs.
+def build_from_imdb(folder: Path, selection: Selection, rejects: Rejects, target: Path) -> ImdbResult:
+    """Write the movies wanted of a folder of IMDb TSVs as ``catalogue.parquet``.
 
     Args:
         folder: holds ``title.basics.tsv[.gz]`` and any of the others in :data:`STEMS`.
-        selection: which movies; the adult titles and the other types are always counted out.
+        selection: which movies; the other types and, unless asked for, adult titles are always counted out.
         rejects: where rows that can't be read go.
+        target: the Parquet file; it is left alone where no movie is wanted. What does not fit into the memory lies
+            beside it for as long as it takes.
 
     Raises:
-        UserError: no ``title.basics``, an empty file, or one that lacks its columns.
+        UserError: no ``title.basics``, an empty file, one that lacks its columns, or no room for the joins.
     """
-    paths = find_files(folder)
-    for stem in STEMS[1:]:
-        if stem not in paths and stem != "descriptions":
-            log.warning("%s has no %s.tsv[.gz]: %s", folder, stem, _MISSING[stem])
-    files = {stem: ImdbFile(path, rejects) for stem, path in paths.items()}
-    movies = _read_basics(files["title.basics"], selection)
-    if "title.ratings" in files:
-        movies = _add_ratings(files["title.ratings"], movies)
-    movies = selection.select(movies)
-    directors, cast = _read_people(files, {movie.tconst for movie in movies})
-    akas = _read_akas(files["title.akas"], movies) if "title.akas" in files else {}
-    texts = _read_descriptions(files["descriptions"], movies) if "descriptions" in files else {}
-    movies = [
-        replace(
-            movie,
-            directors=tuple(directors.get(movie.tconst, ())),
-            cast=tuple(cast.get(movie.tconst, ())),
-            akas=tuple(akas.get(movie.tconst, ())),
-            description=texts.get(movie.tconst, (None, None))[0],
-            description_source=texts.get(movie.tconst, (None, None))[1],
-        )
-        for movie in movies
-    ]
-    return ImdbResult(movies, list(files.values()))
-
-
-def _read_basics(file: ImdbFile, selection: Selection) -> list[Movie]:
-    types = pa.array([name.encode() for name in selection.title_types], pa.binary())
-    movies: dict[str, Movie] = {}
-    for batch in file.stream_batches(_BASICS):
-        clean = batch.filter(pc.not_equal(batch["isAdult"], pa.scalar(b"1", pa.binary())))
-        selection.filtered["adult"] += batch.num_rows - clean.num_rows
-        typed = clean.filter(pc.is_in(clean["titleType"], value_set=types))
-        selection.filtered["title_type"] += clean.num_rows - typed.num_rows
-        for row in file.decode(typed, _BASICS):
-            _add_movie(file, row, movies)
-    return list(movies.values())
-
-
-def _add_movie(file: ImdbFile, row: tuple[str, ...], movies: dict[str, Movie]) -> None:
-    tconst, _, primary, original, _, year, runtime, genres = row
-    raw = "\t".join(row)
-    title = parse_title(primary)
-    if parse_text(tconst) is None:
-        file.reject("bad_value", None, f"no tconst: {raw}")
-    elif title is None:
-        file.reject("no_title", tconst, raw)
-    elif tconst in movies:
-        file.reject("duplicate_id", tconst, raw)
-    else:
+    files = _open_files(folder, selection, rejects)
+    get = files.get
+    with _make_scratch(target.parent) as scratch, _show_progress(files), ImdbTables(scratch) as tables:
         try:
-            movies[tconst] = Movie(
-                tconst=tconst,
-                title=title,
-                original_title=parse_title(original),
-                year=parse_year(year),
-                runtime_minutes=parse_runtime(runtime),
-                genres=tuple(genre for genre in map(parse_text, genres.split(",")) if genre),
-            )
-        except ValueError as error:
-            file.reject("bad_value", tconst, f"{error}: {raw}")
+            tables.load_basics(files["title.basics"], selection)
+            tables.load_ratings(get("title.ratings"))
+            kept = tables.select(selection)
+            if kept:
+                tables.load_people(get("title.crew"), get("title.principals"), get("name.basics"))
+                tables.load_akas(get("title.akas"), selection)
+                tables.load_descriptions(get("descriptions"))
+                with write_whole(target) as temporary:
+                    tables.write(temporary)
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"no room to join {folder} beside {target} ({reason}): free memory or disk, or ask for fewer movies "
+                "with --min_votes or --limit"
+            ) from error
+    return ImdbResult(kept, list(files.values()))
 
 
-def _add_ratings(file: ImdbFile, movies: Sequence[Movie]) -> list[Movie]:
-    rated: dict[str, tuple[float | None, int | None]] = {}
-    for block in file.stream(["tconst", "averageRating", "numVotes"], _ids(movie.tconst for movie in movies)):
-        for tconst, rating, votes in block:
-            try:
-                rated[tconst] = parse_rating(rating), parse_votes(votes)
-            except ValueError as error:
-                file.reject("bad_value", tconst, f"{error}: {tconst}\t{rating}\t{votes}")
-    return [
-        replace(movie, rating=rated[movie.tconst][0], votes=rated[movie.tconst][1]) if movie.tconst in rated else movie
-        for movie in movies
-    ]
+def _open_files(folder: Path, selection: Selection, rejects: Rejects) -> dict[str, ImdbFile]:
+    """Return the files to read by stem, once the columns of all are known to be there."""
+    paths = find_files(folder)
+    for stem, without in _MISSING.items():
+        if stem not in paths:
+            log.warning("%s has no %s.tsv[.gz]: %s", folder, stem, without)
+    if "name.basics" not in paths:  # ids of people are of no use without their names
+        paths = {stem: path for stem, path in paths.items() if stem not in ("title.crew", "title.principals")}
+    files = {stem: ImdbFile(paths[stem], rejects) for stem in STEMS if stem in paths}
+    columns = {**_COLUMNS, "title.akas": [
+        *_COLUMNS["title.akas"], *(["region"] if selection.regions else []),
+        *(["language"] if selection.languages else []),
+    ]}  # fmt: skip
+    problems = [problem for stem, file in files.items() if (problem := file.find_problem(columns[stem]))]
+    if problems:
+        raise UserError("; ".join(problems))
+    return files
 
 
-def _read_people(files: dict[str, ImdbFile], tconsts: set[str]) -> tuple[People, People]:
-    directors: People = {}
-    cast: People = {}
-    if "title.crew" in files:
-        for block in files["title.crew"].stream(["tconst", "directors"], _ids(tconsts)):
-            for tconst, listed in block:
-                directors[tconst] = [nconst for nconst in listed.split(",") if nconst != NULL.decode()]
-    if "title.principals" in files:
-        from_principals, cast = _read_principals(files["title.principals"], tconsts)
-        directors = directors or from_principals
-    if "name.basics" not in files:
-        return {}, {}
-    wanted = {nconst for listed in (*directors.values(), *cast.values()) for nconst in listed}
-    names: dict[str, str] = {}
-    for block in files["name.basics"].stream(["nconst", "primaryName"], _ids(wanted)):
-        names.update({nconst: name for nconst, name in block if parse_text(name)})
-
-    def name_all(people: People) -> People:
-        return {tconst: [names[n] for n in dict.fromkeys(listed) if n in names] for tconst, listed in people.items()}
-
-    return name_all(directors), name_all(cast)
+@contextmanager
+def _make_scratch(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder and remove it afterwards, with those that killed runs left."""
+    for old in folder.glob(".imdb.*.tmp"):
+        if not _is_running(old.name.split(".")[2]):
+            remove(old)
+    scratch = folder / f".imdb.{os.getpid()}.tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        yield scratch
+    finally:
+        remove(scratch)
 
 
-def _read_principals(file: ImdbFile, tconsts: set[str]) -> tuple[People, People]:
-    directors: People = {}
-    billed: dict[str, list[tuple[int, str]]] = {}
-    for block in file.stream(["tconst", "ordering", "nconst", "category"], _ids(tconsts)):
-        for tconst, ordering, nconst, category in block:
-            if category == "director":
-                directors.setdefault(tconst, []).append(nconst)
-            elif category in _CAST_CATEGORIES:
-                if not ordering.isdecimal():
-                    file.reject("bad_value", tconst, f"ordering {ordering!r}: {tconst}\t{nconst}\t{category}")
-                    continue
-                billed.setdefault(tconst, []).append((int(ordering), nconst))
-    return directors, {tconst: [n for _, n in sorted(listed)[:MAX_CAST]] for tconst, listed in billed.items()}
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return int(pid) != os.getpid()
 
 
-def _read_akas(file: ImdbFile, movies: Sequence[Movie]) -> People:
-    seen = {movie.tconst: {normalise_title(movie.title)} for movie in movies}
-    akas: People = {}
-    for movie in movies:
-        _add_aka(movie.original_title, seen[movie.tconst], akas.setdefault(movie.tconst, []))
-    for block in file.stream(["titleId", "title"], _ids(seen)):
-        for tconst, title in block:
-            _add_aka(parse_title(title), seen[tconst], akas[tconst])
-    return akas
+@contextmanager
+def _show_progress(files: dict[str, ImdbFile]) -> Iterator[None]:
+    """Show how much of all files' bytes is read."""
+    with Progress(transient=True) as progress:
+        task = progress.add_task("reading IMDb's files", total=sum(file.path.stat().st_size for file in files.values()))
 
+        def advance_by(stem: str) -> Callable[[int], None]:
+            def advance(size: int) -> None:
+                progress.update(task, advance=size, description=f"reading {stem}")
 
-def _add_aka(title: str | None, seen: set[str], listed: list[str]) -> None:
-    if title and normalise_title(title) not in seen and len(listed) < MAX_AKAS:
-        seen.add(normalise_title(title))
-        listed.append(title)
+            return advance
 
-
-def _read_descriptions(file: ImdbFile, movies: Sequence[Movie]) -> dict[str, tuple[str | None, str | None]]:
-    texts: dict[str, tuple[str | None, str | None]] = {}
-    for block in file.stream(["tconst", "description", "source"], _ids(movie.tconst for movie in movies)):
-        for tconst, description, source in block:
-            text = parse_text(description)
-            texts[tconst] = text, parse_text(source) if text else None
-    return texts
+        for stem, file in files.items():
+            file.on_read = advance_by(stem)
+        yield
 
 
 def read_similar(path: Path, known: set[str]) -> list[dict[str, object]]:
@@ -246,7 +194,3 @@ def read_similar(path: Path, known: set[str]) -> list[dict[str, object]]:
         if tconst in known and kept:
             rows.append({"tconst": tconst, "recommended": kept})
     return rows
-
-
-def _ids(tconsts: Iterable[str]) -> list[bytes]:
-    return [tconst.encode() for tconst in tconsts]

@@ -41,6 +41,8 @@ class Rejects:
 
     Args:
         stage: ``catalogue`` or ``clean``.
+        max_rows: rows to keep of one reason, so that a broken file of millions can't fill the memory; None keeps all.
+            Every row is counted.
 
     Example:
         >>> rejects = Rejects("catalogue")
@@ -49,8 +51,10 @@ class Rejects:
         (1, 0)
     """
 
-    def __init__(self, stage: Literal["catalogue", "clean"]) -> None:
+    def __init__(self, stage: Literal["catalogue", "clean"], max_rows: int | None = None) -> None:
         self.stage = stage
+        self.max_rows = max_rows
+        self._counts: Counter[str] = Counter()
         self.rows: list[dict[str, str | None]] = []
 
     def add(self, reason: Reason, tconst: str | None, raw: str) -> None:
@@ -61,13 +65,23 @@ class Rejects:
             tconst: the movie it was about, where that is known.
             raw: the thing itself; bytes that are not UTF-8 (as surrogates) are shown as ``\xff``, others as ``\ud800``.
         """
+        self._counts[reason] += 1
+        if self.max_rows is not None and self._counts[reason] > self.max_rows:
+            return
         about = None if tconst is None else _show(tconst)
         self.rows.append({"stage": self.stage, "reason": reason, "tconst": about, "raw": _show(raw[:MAX_RAW_CHARS])})
 
     def count(self) -> dict[str, int]:
         """Return the number thrown away by reason; every reason of the stage shows, even at 0."""
-        found = Counter(row["reason"] for row in self.rows)
-        return {reason: found[reason] for reason in (CATALOGUE_REASONS if self.stage == "catalogue" else CLEAN_REASONS)}
+        return {
+            reason: self._counts[reason]
+            for reason in (CATALOGUE_REASONS if self.stage == "catalogue" else CLEAN_REASONS)
+        }
+
+    def count_left_out(self) -> dict[str, int]:
+        """Return how many rows were counted but not kept, by reason; empty where all were kept."""
+        most = self.max_rows
+        return {} if most is None else {reason: n - most for reason, n in self._counts.items() if n > most}
 
     def write(self, folder: Path) -> None:
         """Put this stage's rows into ``folder/rejects.jsonl``, leaving the other stages' as they are."""
