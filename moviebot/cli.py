@@ -7,12 +7,13 @@ quick.
 
 import errno
 import importlib
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn, get_origin, get_type_hints
+from typing import NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
 from docstring_parser import DocstringStyle
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -164,8 +165,8 @@ def build_parser(name: str, command: Command) -> OneLineParser:
 def expand_shorthand(function: Callable[..., object], arguments: list[str]) -> list[str]:
     """Let flags be written as people write them.
 
-    ``--task qa,recommend`` becomes the parser's ``--task [qa,recommend]``, and a bare
-    ``--no_llm`` is ``--no_llm true``.
+    ``--task qa,recommend`` becomes the parser's ``--task [qa,recommend]``, ``--columns title=Film,year=Jahr`` becomes
+    ``--columns {"title": "Film", "year": "Jahr"}``, and a bare ``--no_llm`` is ``--no_llm true``.
     """
     kinds = {f"--{name}": kind for name, kind in get_type_hints(function).items()}
     expanded: list[str] = []
@@ -176,6 +177,10 @@ def expand_shorthand(function: Callable[..., object], arguments: list[str]) -> l
             expanded.append(f"{flag}=[{value}]")
         elif _is_list(kinds.get(before)) and not word.startswith(("[", "--")):
             expanded.append(f"[{word}]")
+        elif equals and _is_mapping(kinds.get(flag)) and not value.lstrip().startswith("{"):
+            expanded.append(f"{flag}={_write_mapping(value)}")
+        elif _is_mapping(kinds.get(before)) and not word.lstrip().startswith(("{", "--")):
+            expanded.append(_write_mapping(word))
         else:
             expanded.append(word)
         if not equals and kinds.get(flag) is bool and arguments[position + 1 : position + 2] not in _BOOLEANS:
@@ -188,6 +193,16 @@ _BOOLEANS = (["true"], ["false"])
 
 def _is_list(kind: object) -> bool:
     return get_origin(kind) in (list, tuple)
+
+
+def _is_mapping(kind: object) -> bool:
+    return any(get_origin(part) is dict for part in (kind, *get_args(kind)))
+
+
+def _write_mapping(text: str) -> str:
+    """Write ``a=b,c=d`` as JSON; other text is left for the parser to complain about."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    return json.dumps({key.strip(): value.strip() for key, _, value in pairs}) if all(p[1] for p in pairs) else text
 
 
 def _overview() -> str:

@@ -7,16 +7,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from moviebot.artefact import is_current, remove, write_jsonl, write_stage_report
+from moviebot.data.download import IMDB_URL, download_imdb
 from moviebot.data.imdb import build_from_imdb, find_files, read_similar
 from moviebot.data.rejects import Rejects
 from moviebot.data.schemas import write_catalogue
 from moviebot.data.selection import Selection
-from moviebot.data.table import read_table
+from moviebot.data.table import find_table_problems, read_table
 from moviebot.data.tsv import ImdbFile
 from moviebot.errors import UserError
 
@@ -42,6 +44,9 @@ def build_catalogue(
     adult: bool = False,
     regions: tuple[str, ...] = (),
     languages: tuple[str, ...] = (),
+    download: bool = False,
+    download_url: str = IMDB_URL,
+    columns: dict[str, str] | None = None,
 ) -> None:
     """Build the catalogue of movies that everything else is about.
 
@@ -53,7 +58,8 @@ def build_catalogue(
         imdb_dir: a folder with IMDb's TSV files, plain or .gz: title.basics, and title.ratings, title.crew,
             title.principals, name.basics, title.akas where there. A descriptions.tsv (tconst, description, source) and
             a similar.jsonl beside them are read too.
-        table: a table of your own (.tsv, .csv, .parquet, .jsonl), one movie a row; it needs a column of titles.
+        table: a table of your own (.tsv, .csv, .jsonl, each also .gz, or .parquet), one movie a row; it needs a column
+            of titles.
         sample: use the embedded sample of well-known films.
         year_from: leave out movies before this year.
         year_to: leave out movies after this year.
@@ -67,22 +73,40 @@ def build_catalogue(
             Original titles are always kept; of no effect with a table.
         languages: of the other titles, keep those in these languages, for example [de,fr]; IMDb names the language
             of few. All where empty; of no effect with a table.
+        download: fetch IMDb's files into imdb_dir first, those that are missing, cut short or have changed (about 2 GB
+            in all the first time). They are for personal and non-commercial use only.
+        download_url: the folder on the web that download fetches from, for example a mirror of your own.
+        columns: which of the table's columns hold which fields, where their names don't say so, for example
+            title=Film,year=Jahr or '{"title": "Film, deutsch"}'. The fields are tconst, title, original_title, year,
+            runtime_minutes, genres, rating, votes, directors, cast, description, description_source and akas.
 
     Raises:
         UserError: not just one source, a source that can't be read, or no movie left.
     """
     started = time.monotonic()
+    problems = _find_download_problems(imdb_dir, download, download_url)
+    if columns and table is None:
+        problems.append("--columns is for --table: IMDb's own columns are known; leave it out")
+    if table is not None:
+        problems += find_table_problems(table, columns)
     if (imdb_dir is not None) + (table is not None) + sample != 1:
-        raise UserError("moviebot catalogue needs just one of --imdb_dir DIR, --table FILE and --sample true: give one")
-    selection = Selection(
-        year_from, year_to, min_votes, tuple(title_types), limit, tuple(genres), tuple(exclude_genres), adult,
-        tuple(regions), tuple(languages),
-    )  # fmt: skip
+        problems.append("moviebot catalogue needs just one of --imdb_dir DIR, --table FILE and --sample true: give one")
+    try:
+        selection = Selection(
+            year_from, year_to, min_votes, tuple(title_types), limit, tuple(genres), tuple(exclude_genres), adult,
+            tuple(regions), tuple(languages),
+        )  # fmt: skip
+    except UserError as error:
+        problems.append(str(error))
+    if problems:
+        raise UserError("; ".join(problems))
+    if download and imdb_dir is not None:
+        download_imdb(imdb_dir, download_url)
     settings = {
         "source": "table" if table else "sample" if sample else "imdb_dir",
         "year_from": year_from, "year_to": year_to, "min_votes": min_votes, "title_types": list(title_types),
         "limit": limit, "genres": list(genres), "exclude_genres": list(exclude_genres), "adult": adult,
-        "regions": list(regions), "languages": list(languages),
+        "regions": list(regions), "languages": list(languages), "columns": columns,
     }  # fmt: skip
     folder = sample_dir() if sample else imdb_dir
     similar = folder / SIMILAR_NAME if folder is not None else None
@@ -99,7 +123,7 @@ def build_catalogue(
     if table is not None:
         _warn_of_no_effect(selection)
         rejects = Rejects("catalogue")
-        found, total = read_table(table, rejects)
+        found, total = read_table(table, rejects, columns)
         movies = selection.select(found)
         counts = {"in": total, "kept": len(movies), "rejected": rejects.count()}
     else:
@@ -132,6 +156,21 @@ def build_catalogue(
 def sample_dir() -> Path:
     """Return the folder of the embedded sample: IMDb-format TSVs, descriptions and similar-movie lists."""
     return Path(str(resources.files("moviebot.data"))) / "sample"
+
+
+def _find_download_problems(imdb_dir: Path | None, download: bool, url: str) -> list[str]:
+    problems = []
+    if download and imdb_dir is None:
+        problems.append("--download fetches IMDb's files: say where to with --imdb_dir DIR")
+    if not download and url != IMDB_URL:
+        problems.append(f"--download_url {url} has no effect without --download true: give both or neither")
+    try:
+        usable = httpx.URL(url).scheme in ("http", "https") and bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        usable = False
+    if not usable:
+        problems.append(f"--download_url {url}: give an address that begins with https:// (or http://)")
+    return problems
 
 
 def _warn_of_no_effect(selection: Selection) -> None:
