@@ -178,9 +178,9 @@ def expand_shorthand(function: Callable[..., object], arguments: list[str]) -> l
         elif _is_list(kinds.get(before)) and not word.startswith(("[", "--")):
             expanded.append(f"[{word}]")
         elif equals and _is_mapping(kinds.get(flag)) and not value.lstrip().startswith("{"):
-            expanded.append(f"{flag}={_write_mapping(value)}")
+            expanded.append(f"{flag}={_write_mapping(flag, value)}")
         elif _is_mapping(kinds.get(before)) and not word.lstrip().startswith(("{", "--")):
-            expanded.append(_write_mapping(word))
+            expanded.append(_write_mapping(before, word))
         else:
             expanded.append(word)
         if not equals and kinds.get(flag) is bool and arguments[position + 1 : position + 2] not in _BOOLEANS:
@@ -199,10 +199,16 @@ def _is_mapping(kind: object) -> bool:
     return any(get_origin(part) is dict for part in (kind, *get_args(kind)))
 
 
-def _write_mapping(text: str) -> str:
-    """Write ``a=b,c=d`` as JSON; other text is left for the parser to complain about."""
+def _write_mapping(flag: str, text: str) -> str:
+    """Write ``a=b,c=d`` as JSON."""
     pairs = [part.partition("=") for part in text.split(",")]
-    return json.dumps({key.strip(): value.strip() for key, _, value in pairs}) if all(p[1] for p in pairs) else text
+    mapping = {key.strip(): value.strip() for key, equals, value in pairs if equals}
+    if len(mapping) < len(pairs):
+        raise UserError(
+            f"{flag} {text}: give NAME=VALUE,NAME=VALUE with each name once, or JSON where a value holds a comma: "
+            '\'{"NAME": "VALUE, VALUE"}\''
+        )
+    return json.dumps(mapping)
 
 
 def _overview() -> str:

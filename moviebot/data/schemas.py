@@ -5,7 +5,7 @@ A movie is read from ``catalogue.parquet`` once and walks through the package as
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -131,9 +131,10 @@ def read_catalogue(path: Path) -> list[Movie]:
 
 def write_catalogue(path: Path, movies: Iterable[Movie]) -> None:
     """Write ``catalogue.parquet``, whole or not at all."""
-    rows = [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(movie).items()} for movie in movies]
+    rows = list(movies)
+    arrays = [pa.array([getattr(movie, field.name) for movie in rows], field.type) for field in CATALOGUE_SCHEMA]
     with write_whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=CATALOGUE_SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.Table.from_arrays(arrays, schema=CATALOGUE_SCHEMA), temporary, compression="zstd")
 
 
 @dataclass(frozen=True)

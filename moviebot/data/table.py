@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import logging
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
@@ -27,7 +28,10 @@ from moviebot.errors import UserError
 
 log = logging.getLogger(__name__)
 # A table's numbers repeat: a dictionary is quicker than a pattern.
-_parse_year, _parse_runtime, _parse_votes = map(lru_cache(maxsize=1 << 14), (parse_year, parse_runtime, parse_votes))
+_parse_year = lru_cache(maxsize=1 << 12)(parse_year)
+_parse_runtime = lru_cache(maxsize=1 << 12)(parse_runtime)
+_parse_rating = lru_cache(maxsize=1 << 12)(parse_rating)
+_parse_votes = lru_cache(maxsize=1 << 12)(parse_votes)
 
 
 def read_table(path: Path, rejects: Rejects, columns: Mapping[str, str] | None = None) -> tuple[list[Movie], int]:
@@ -108,10 +112,19 @@ def split_cell(cell: Cell) -> tuple[str, ...]:
         >>> split_cell('[{"id": 18, "name": "Drama"}, {"id": 36, "name": "History"}]')
         ('Drama', 'History')
     """
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        cell = flatten_list(_parse_list(cell))
-    parts = cell if isinstance(cell, list) else cell.split("|" if "|" in cell else ",")
-    return tuple(dict.fromkeys(text for text in map(parse_text, parts) if text))
+    return _split_text(cell) if isinstance(cell, str) else _clean_parts(cell)
+
+
+@lru_cache(maxsize=1 << 14)  # genres, and directors of a table in order: the tuple is made once, and held once
+def _split_text(cell: str) -> tuple[str, ...]:
+    if cell.lstrip().startswith("["):
+        return _clean_parts(flatten_list(_parse_list(cell)))
+    return _clean_parts(cell.split("|" if "|" in cell else ","))
+
+
+def _clean_parts(parts: list[str]) -> tuple[str, ...]:
+    # The same names come again and again: one copy of each takes a third off a table's memory.
+    return tuple(dict.fromkeys(sys.intern(text) for text in map(parse_text, parts) if text))
 
 
 def _parse_list(cell: str) -> list[object]:
@@ -126,7 +139,7 @@ def _parse_list(cell: str) -> list[object]:
 
 
 def _build_movie(row: dict[str, Cell], rejects: Rejects) -> Movie | None:
-    row = {field: _mend(cell) for field, cell in row.items()}
+    row = {field: cell if isinstance(cell, str) and cell.isascii() else _mend(cell) for field, cell in row.items()}
     text = {field: cell if isinstance(cell, str) else ", ".join(cell) for field, cell in row.items()}
     tconst, title = parse_text(text.get("tconst", "")), parse_title(text.get("title", ""))
     if title is None:
@@ -142,7 +155,7 @@ def _build_movie(row: dict[str, Cell], rejects: Rejects) -> Movie | None:
             year=year,
             runtime_minutes=_parse_runtime(text.get("runtime_minutes", "")),
             genres=split_cell(row.get("genres", "")),
-            rating=parse_rating(text.get("rating", "").replace(",", ".")),  # 8,3 is how much of Europe writes it
+            rating=_parse_rating(text.get("rating", "").replace(",", ".")),  # 8,3 is how much of Europe writes it
             votes=_parse_votes(text.get("votes", "")),
             directors=split_cell(row.get("directors", "")),
             cast=split_cell(row.get("cast", "")),
@@ -160,9 +173,7 @@ def _drop_title(akas: tuple[str, ...], title: str) -> tuple[str, ...]:
 
 
 def _mend(cell: Cell) -> Cell:
-    if isinstance(cell, list):
-        return [mend_mojibake(part) for part in cell]
-    return cell if cell.isascii() else mend_mojibake(cell)
+    return mend_mojibake(cell) if isinstance(cell, str) else [mend_mojibake(part) for part in cell]
 
 
 def _make_id(title: str, year: int | None, directors: str) -> str:

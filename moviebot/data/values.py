@@ -16,7 +16,7 @@ def parse_text(cell: str) -> str | None:
         ('Up', None, None)
     """
     text = " ".join(cell.split())
-    return None if text.lower() in _ABSENT else text
+    return None if len(text) <= 4 and text.lower() in _ABSENT else text  # 4: the longest of them; a plot is long
 
 
 def parse_title(cell: str) -> str | None:
