@@ -18,7 +18,7 @@ from moviebot.data.pairs import MAY_SEE, PairBuilder, write_pairs
 from moviebot.data.rejects import CleanReason, Rejects
 from moviebot.data.replies import RAW_NAME, RUNS_NAME, Reply, read_replies, read_runs
 from moviebot.data.schemas import TOPICS, Movie, QAPair, RecommendationList, Split, Topic, read_catalogue
-from moviebot.data.splits import normalise_title, split_movies
+from moviebot.data.splits import SPLITS_VERSION, normalise_title, split_movies
 from moviebot.errors import UserError
 
 QA_NAME = "qa.jsonl"
@@ -47,7 +47,8 @@ def clean(out: Path, seed: int = 0) -> None:
     inputs = [out / CATALOGUE_NAME, out / RAW_NAME]
     inputs += [out / RUNS_NAME] if (out / RUNS_NAME).is_file() else []
     outputs = [out / name for name in (QA_NAME, RECOMMENDATIONS_NAME, QUESTION_PAIRS_NAME, RECOMMEND_PAIRS_NAME)]
-    if is_current(out, "clean", settings={}, inputs=inputs, outputs=outputs, seed=seed):
+    settings = {"splits_version": SPLITS_VERSION}
+    if is_current(out, "clean", settings=settings, inputs=inputs, outputs=outputs, seed=seed):
         log.info("%s is up to date", outputs[0])
         return
     movies = read_catalogue(inputs[0])
@@ -80,7 +81,7 @@ def clean(out: Path, seed: int = 0) -> None:
             "question_pairs": len(question_rows),
             "recommend_pairs": len(recommend_rows),
         },
-        seconds=time.monotonic() - started, settings={}, inputs=inputs, outputs=outputs, seed=seed,
+        seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=outputs, seed=seed,
     )  # fmt: skip
     log.info("%s: %d pairs and %d lists kept, %d thrown away", out, len(pairs), len(lists), len(judge.rejects.rows))
 
