@@ -14,6 +14,7 @@ from rich.progress import track
 from moviebot.artefact import is_current, read_report, write_jsonl, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME
 from moviebot.data.judging import find_text, is_encodable, is_supported, names_movie, parse_reply
+from moviebot.data.leakage import find_leakage
 from moviebot.data.pairs import MAY_SEE, PairBuilder, write_pairs
 from moviebot.data.rejects import CleanReason, Rejects
 from moviebot.data.replies import RAW_NAME, RUNS_NAME, Reply, read_replies, read_runs
@@ -62,6 +63,8 @@ def clean(out: Path, seed: int = 0) -> None:
                         "look at what the teacher wrote, and teach again")  # fmt: skip
     builder = PairBuilder(movies, judge.splits, seed)
     question_rows, recommend_rows = builder.pair_questions(pairs), builder.pair_recommendations(lists)
+    leakage = find_leakage(movies, judge.splits, pairs, lists, [*question_rows, *recommend_rows])
+    leakage.check()
     write_jsonl(outputs[0], map(asdict, pairs))
     write_jsonl(outputs[1], map(asdict, lists))
     write_pairs(outputs[2], question_rows)
@@ -80,9 +83,11 @@ def clean(out: Path, seed: int = 0) -> None:
                                 "splits": dict(Counter(row.split for row in lists))},
             "question_pairs": len(question_rows),
             "recommend_pairs": len(recommend_rows),
+            "leakage": leakage.as_counts(),
         },
         seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=outputs, seed=seed,
     )  # fmt: skip
+    log.info("%s: %s", out, leakage)
     log.info("%s: %d pairs and %d lists kept, %d thrown away", out, len(pairs), len(lists), len(judge.rejects.rows))
 
 

@@ -8,6 +8,7 @@ tell of the other in the test. Only titles and people are looked at, no list of 
   ``The Terminator`` are both ``terminator``. Movies of one key are one group.
 - Groups whose titles begin or end alike (``batman returns`` after ``batman``) are joined where two of their movies have
   people in common, the more people the less the titles share.
+- So are the groups of two movies with one description: a film that a table lists under two of its titles.
 
 A group's side follows from a hash of its oldest movie's key: it stays when unrelated movies or sequels are added.
 """
@@ -17,7 +18,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, takewhile
+from itertools import chain, combinations, pairwise, takewhile
 
 from moviebot.data.schemas import Movie, Split
 
@@ -25,6 +26,8 @@ VAL_SHARE = 0.10
 TEST_SHARE = 0.20
 SPLITS_VERSION = 2
 """Count up when the rules below put movies elsewhere: `teach` and `clean` then run anew."""
+MIN_DESCRIPTION_WORDS = 10
+MAX_TWINS = 4  # what more movies than this have in common is a placeholder, or a publisher's boast
 
 _NUMBER = r"(?:\d{1,2}|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten|deux)"
 # At the end of a normalised title: "part ii", "chapter two", "vol 1".
@@ -90,7 +93,7 @@ def group_movies(movies: Iterable[Movie]) -> dict[str, str]:
             key = parent[key]
         return key
 
-    for one, other in _find_relatives(members):
+    for one, other in chain(_find_relatives(members), _find_twins(members)):
         first, second = sorted((find(one), find(other)), key=age.__getitem__)
         parent[second] = first
     return {movie.tconst: find(key) for key, found in members.items() for movie in found}
@@ -184,6 +187,19 @@ def _count_needed(first: Sequence[str], second: Sequence[str]) -> int:
     if not common:
         return 4
     return (1 if whole else 2) if common > 1 else (2 if whole else 3)
+
+
+def _find_twins(members: Mapping[str, Sequence[Movie]]) -> Iterator[tuple[str, str]]:
+    """Yield the keys whose movies have the very same description; "No overview found." is nobody's."""
+    told: dict[str, set[str]] = defaultdict(set)
+    for key, found in members.items():
+        for movie in found:
+            words = (movie.description or "").casefold().split()
+            if len(words) >= MIN_DESCRIPTION_WORDS:
+                told[" ".join(words)].add(key)
+    for keys in told.values():
+        if len(keys) <= MAX_TWINS:
+            yield from pairwise(sorted(keys))
 
 
 def _people(movie: Movie) -> set[str]:

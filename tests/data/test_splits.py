@@ -159,3 +159,13 @@ def test_titles_fold_case_accents_and_punctuation() -> None:
     for title in ("", "2", "The", "Part II", "II", ": ", "A - B", "3: The Return of 3"):
         franchise_key(title)  # a title of what is stripped keeps something, or is empty as it was
     assert [franchise_key(t) for t in ("2", "The", "Part II")] == ["2", "the", "part"]
+
+
+def test_a_film_listed_under_two_titles_is_one() -> None:
+    story = "A young witch, on her mandatory year of independent life, finds fitting into a new town hard."
+    movies = [Movie("tt1", "Majo", description=story), Movie("tt2", "Kiki", description=f" {story.upper()}")]
+    assert len(set(group_movies(movies).values())) == 1
+    placeholders = [Movie("tt1", "Majo", description="No overview."), Movie("tt2", "Kiki", description="No overview.")]
+    assert len(set(group_movies(placeholders).values())) == 2
+    boasts = [Movie(f"tt{n}", f"Film {chr(97 + n)}", description=story) for n in range(9)]
+    assert len(set(group_movies(boasts).values())) == 9
