@@ -37,6 +37,8 @@ COMMANDS = {
     "catalogue": Command("moviebot.data.catalogue", "build_catalogue", "build a catalogue from IMDb's TSVs or a table"),
     "teach": Command("moviebot.data.teacher", "teach", "let a teacher write questions, answers and recommendations"),
     "clean": Command("moviebot.data.cleaning", "clean", "clean them, count every rejection, write the training sets"),
+    "stats": Command("moviebot.data.stats", "show_stats", "print and plot what the sets hold", positional="data"),
+    "export_data": Command("moviebot.data.export", "export_data", "write them as a Hugging Face dataset with its card"),
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
     "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional="bundle"),
     "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional="bundle"),
@@ -213,9 +215,9 @@ def _write_mapping(flag: str, text: str) -> str:
 
 def _overview() -> str:
     summaries = [(name, command.summary) for name, command in COMMANDS.items()]
-    data_stages = list(COMMANDS).index("clean") + 1  # training comes behind them
+    data_stages = list(COMMANDS).index("export_data") + 1  # training comes behind them
     rows = [*summaries[:data_stages], *TRAINING.items(), *summaries[data_stages:]]
-    lines = "\n".join(f"  {name:<10} {summary}" for name, summary in rows)
+    lines = "\n".join(f"  {name:<11} {summary}" for name, summary in rows)
     return (
         "usage: moviebot COMMAND [--help] ...\n\n"
         "Turn a table of movies into a movie chatbot, and train every model in it.\n\n"

@@ -10,9 +10,11 @@ what one row is)::
         |  moviebot teach       teacher: template_teacher (wordings, recommendations) | openai_teacher
         v
     teacher_raw.jsonl           append-only, verbatim; teacher_runs.json says which of it counts
-        |  moviebot clean       cleaning (judging), typos, pairs, documents, splits
+        |  moviebot clean       cleaning (judging), typos, pairs, documents, splits, leakage
         v
     qa.jsonl, recommendations.jsonl            -> prompts    -> the language model's samples
     question_pairs.parquet, recommend_pairs.parquet          -> the retrievers' samples
     rejects.jsonl, report.json  what was thrown away and why; counts of every stage
+        |  moviebot stats       stats, stats_plots: what the sets hold, printed and plotted
+        |  moviebot export_data export, card: the sets as a Hugging Face dataset folder with its data card
 """

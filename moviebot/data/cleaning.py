@@ -14,11 +14,12 @@ from rich.progress import track
 from moviebot.artefact import is_current, read_report, write_jsonl, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME
 from moviebot.data.judging import find_text, is_encodable, is_supported, names_movie, parse_reply
+from moviebot.data.leakage import find_leakage
 from moviebot.data.pairs import MAY_SEE, PairBuilder, write_pairs
 from moviebot.data.rejects import CleanReason, Rejects
 from moviebot.data.replies import RAW_NAME, RUNS_NAME, Reply, read_replies, read_runs
 from moviebot.data.schemas import TOPICS, Movie, QAPair, RecommendationList, Split, Topic, read_catalogue
-from moviebot.data.splits import normalise_title, split_movies
+from moviebot.data.splits import SPLITS_VERSION, normalise_title, split_movies
 from moviebot.errors import UserError
 
 QA_NAME = "qa.jsonl"
@@ -47,7 +48,8 @@ def clean(out: Path, seed: int = 0) -> None:
     inputs = [out / CATALOGUE_NAME, out / RAW_NAME]
     inputs += [out / RUNS_NAME] if (out / RUNS_NAME).is_file() else []
     outputs = [out / name for name in (QA_NAME, RECOMMENDATIONS_NAME, QUESTION_PAIRS_NAME, RECOMMEND_PAIRS_NAME)]
-    if is_current(out, "clean", settings={}, inputs=inputs, outputs=outputs, seed=seed):
+    settings = {"splits_version": SPLITS_VERSION}
+    if is_current(out, "clean", settings=settings, inputs=inputs, outputs=outputs, seed=seed):
         log.info("%s is up to date", outputs[0])
         return
     movies = read_catalogue(inputs[0])
@@ -61,6 +63,8 @@ def clean(out: Path, seed: int = 0) -> None:
                         "look at what the teacher wrote, and teach again")  # fmt: skip
     builder = PairBuilder(movies, judge.splits, seed)
     question_rows, recommend_rows = builder.pair_questions(pairs), builder.pair_recommendations(lists)
+    leakage = find_leakage(movies, judge.splits, pairs, lists, [*question_rows, *recommend_rows])
+    leakage.check()
     write_jsonl(outputs[0], map(asdict, pairs))
     write_jsonl(outputs[1], map(asdict, lists))
     write_pairs(outputs[2], question_rows)
@@ -79,9 +83,11 @@ def clean(out: Path, seed: int = 0) -> None:
                                 "splits": dict(Counter(row.split for row in lists))},
             "question_pairs": len(question_rows),
             "recommend_pairs": len(recommend_rows),
+            "leakage": leakage.as_counts(),
         },
-        seconds=time.monotonic() - started, settings={}, inputs=inputs, outputs=outputs, seed=seed,
+        seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=outputs, seed=seed,
     )  # fmt: skip
+    log.info("%s: %s", out, leakage)
     log.info("%s: %d pairs and %d lists kept, %d thrown away", out, len(pairs), len(lists), len(judge.rejects.rows))
 
 

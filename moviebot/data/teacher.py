@@ -16,7 +16,7 @@ from moviebot.data.catalogue import CATALOGUE_NAME, SIMILAR_NAME, SIMILAR_SOURCE
 from moviebot.data.prompts import render_facts
 from moviebot.data.replies import RAW_NAME, RUNS_NAME, ReplyLog, Request, Run, keep_latest, read_replies, record_runs
 from moviebot.data.schemas import Movie, Task, read_catalogue
-from moviebot.data.splits import assign_split, normalise_title
+from moviebot.data.splits import SPLITS_VERSION, normalise_title, split_movies
 from moviebot.data.template_teacher import TEMPLATE_VERSION, write_questions, write_recommendations
 from moviebot.data.wordings import WORDINGS
 from moviebot.errors import UserError
@@ -67,7 +67,7 @@ def teach(
     inputs = [path for path in (catalogue, out / SIMILAR_NAME) if path.is_file()]
     settings: dict[str, object] = {
         "teacher": teacher, "task": sorted(task), "limit": limit, "questions_per_movie": questions_per_movie,
-        "template_version": TEMPLATE_VERSION,
+        "template_version": TEMPLATE_VERSION, "splits_version": SPLITS_VERSION,
     }  # fmt: skip
     if teacher == "openai":
         settings |= {"model": model, "base_url": base_url, "temperature": temperature}
@@ -144,6 +144,7 @@ class Lesson:
     def __init__(self, movies: Sequence[Movie], out: Path, questions_per_movie: int, seed: int) -> None:
         self.movies = {movie.tconst: movie for movie in movies}
         self.n, self.seed = questions_per_movie, seed
+        self.splits = split_movies(movies, seed)
         titles = Counter(normalise_title(movie.title) for movie in movies)
         self.ambiguous = {movie.tconst for movie in movies if titles[normalise_title(movie.title)] > 1}
         similar = out / SIMILAR_NAME
@@ -156,8 +157,8 @@ class Lesson:
         """Return the request whose prompt names all that the template's answer depends on."""
         start = f"template {TEMPLATE_VERSION}, seed {self.seed}"
         if task == "qa":
-            prompt = "\n".join((start, self._words_hash, f"{self.n} {movie.tconst in self.ambiguous}", movie.label,
-                                render_facts(movie)))  # fmt: skip
+            decided = f"{self.n} {movie.tconst in self.ambiguous} {self.splits[movie.tconst]}"
+            prompt = "\n".join((start, self._words_hash, decided, movie.label, render_facts(movie)))
             return Request(task, movie.tconst, "template", prompt)
         if movie.tconst in self.similar:
             return Request(task, movie.tconst, SIMILAR_SOURCE, "\n".join((start, *self.similar[movie.tconst])))
@@ -188,7 +189,7 @@ class Lesson:
                 others = [other for other in others if other.label != movie.label]  # another film of this name and year
                 yield request, write_recommendations(others[:RECOMMENDED])
             else:
-                split = assign_split(movie.title, self.seed)
+                split = self.splits[movie.tconst]
                 rng = random.Random(f"{self.seed}:{movie.tconst}")
                 yield (
                     request,
