@@ -1,11 +1,10 @@
 """The third stage: what the teachers wrote is judged, counted, split by movie, and turned into pairs."""
 
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ from rich.progress import track
 
 from moviebot.artefact import is_current, read_report, write_jsonl, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME
-from moviebot.data.judging import find_text, is_encodable, is_supported, names_movie, parse_reply
+from moviebot.data.judging import JudgedPair, is_encodable, judge_all, parse_reply
 from moviebot.data.leakage import find_leakage
 from moviebot.data.pairs import MAY_SEE, PairBuilder, write_pairs
 from moviebot.data.rejects import CleanReason, Rejects
 from moviebot.data.replies import RAW_NAME, RUNS_NAME, Reply, read_replies, read_runs
-from moviebot.data.schemas import TOPICS, Movie, QAPair, RecommendationList, Split, Topic, read_catalogue
+from moviebot.data.schemas import Movie, QAPair, RecommendationList, Split, read_catalogue
+from moviebot.data.similarity import SIMILAR_COSINE, measure_similarity
 from moviebot.data.splits import SPLITS_VERSION, normalise_title, split_movies
 from moviebot.errors import UserError
 
@@ -29,7 +29,7 @@ RECOMMEND_PAIRS_NAME = "recommend_pairs.parquet"
 log = logging.getLogger(__name__)
 
 
-def clean(out: Path, seed: int = 0) -> None:
+def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
     """Judge what the teachers wrote, keep what is good, and write the samples to train on.
 
     Reads ``catalogue.parquet``, ``teacher_raw.jsonl`` and, with what the last runs of `moviebot teach` consist of,
@@ -38,23 +38,25 @@ def clean(out: Path, seed: int = 0) -> None:
 
     Args:
         out: the data folder.
+        similarity: let a sentence encoder (all-MiniLM-L6-v2) look at answers that share too few words with the facts
+            to be sure of; without it they are thrown away.
         seed: decides splits, negatives and typos; the same that `moviebot teach` was given.
 
     Raises:
         UserError: an input is absent or damaged, the seeds differ, or nothing good is left.
     """
     started = time.monotonic()
+    settings = {"similarity": similarity, "splits_version": SPLITS_VERSION}
     _check_seed(out, seed)
     inputs = [out / CATALOGUE_NAME, out / RAW_NAME]
     inputs += [out / RUNS_NAME] if (out / RUNS_NAME).is_file() else []
     outputs = [out / name for name in (QA_NAME, RECOMMENDATIONS_NAME, QUESTION_PAIRS_NAME, RECOMMEND_PAIRS_NAME)]
-    settings = {"splits_version": SPLITS_VERSION}
     if is_current(out, "clean", settings=settings, inputs=inputs, outputs=outputs, seed=seed):
         log.info("%s is up to date", outputs[0])
         return
     movies = read_catalogue(inputs[0])
     replies = read_replies(inputs[1])
-    judge = Judge(movies, split_movies(movies, seed))
+    judge = Judge(movies, split_movies(movies, seed), similarity=similarity)
     runs = read_runs(out)
     pairs, lists = judge.judge(replies, {id_ for run in runs for id_ in run.request_ids} if runs else None)
     if not pairs and not lists:
@@ -94,8 +96,8 @@ def clean(out: Path, seed: int = 0) -> None:
 @dataclass(frozen=True)
 class _Candidate:
     pair: QAPair
-    supported: bool
-    votes: int
+    judged: JudgedPair
+    movie: Movie
 
 
 class Judge:
@@ -104,12 +106,16 @@ class Judge:
     Args:
         movies: the catalogue.
         splits: the split of each movie.
+        similarity: a sentence encoder looks at borderline answers.
     """
 
-    def __init__(self, movies: Sequence[Movie], splits: Mapping[str, Split]) -> None:
+    def __init__(self, movies: Sequence[Movie], splits: Mapping[str, Split], *, similarity: bool = True) -> None:
         self.splits = splits
+        self._similarity = similarity
         self.rejects = Rejects("clean")
-        self.counts = Counter(pairs_in=0, lists_in=0, mended_json=0, outside_split=0)
+        self.counts = Counter(
+            pairs_in=0, lists_in=0, mended_json=0, outside_split=0, fixed_title=0, borderline=0, saved_by_similarity=0
+        )
         self._movies = {movie.tconst: movie for movie in movies}
         self._order = {movie.tconst: n for n, movie in enumerate(movies)}
         self._titles = Counter(normalise_title(movie.title) for movie in movies)
@@ -143,70 +149,63 @@ class Judge:
             if reply.tconst not in self._movies:
                 self._reject("unknown_movie", reply.tconst, reply.reply)
         known.sort(key=lambda reply: (self._order[reply.tconst], reply.task, reply.model))
-        candidates: list[_Candidate] = []
+        candidates = self._judge_questions([reply for reply in known if reply.task == "qa"])
         lists: list[RecommendationList] = []
-        for reply in track(known, "clean", transient=True):
+        for reply in track([reply for reply in known if reply.task == "recommend"], "clean lists", transient=True):
             content, mended = parse_reply(reply.reply) if is_encodable(reply.model) else (None, False)
             self.counts["mended_json"] += mended and content is not None
-            if reply.task == "qa":
-                candidates += self._read_pairs(reply, content, mended)
-            else:
-                lists += self._read_list(reply, content)
+            lists += self._read_list(reply, content)
         return self._drop_duplicates(candidates), lists
 
-    def _read_pairs(self, reply: Reply, content: object, mended: bool) -> list[_Candidate]:
-        listed = content.get("pairs") if isinstance(content, dict) else None
-        if not isinstance(listed, list):
-            self._reject("malformed_json", reply.tconst, reply.reply)
-            return []
-        found = []
-        for number, pair in enumerate(listed, start=1):
-            self.counts["pairs_in"] += 1
-            raw = json.dumps(pair, ensure_ascii=False)
-            question = find_text(pair, "question") if isinstance(pair, dict) else None
-            answer = find_text(pair, "answer") if isinstance(pair, dict) else None
-            cut_off = mended and number == len(listed) and not (answer or "").endswith((".", "!", "?", '"', "…"))
-            if question is None or answer is None or cut_off:
-                self._reject("malformed_json", reply.tconst, raw)
-                continue
-            candidate = self._judge_pair(reply, question, answer, pair.get("topic"), raw)
-            found += [candidate] if candidate else []
-        return found
+    def _judge_questions(self, replies: Sequence[Reply]) -> list[_Candidate]:
+        """Return the pairs that say what they are about, borderline answers looked at; reject the others."""
+        tasks = [(self._movies[reply.tconst], reply) for reply in replies]
+        judged = track(judge_all(list(self._movies.values()), tasks), "clean", total=len(tasks), transient=True)
+        candidates: list[_Candidate] = []
+        for (movie, reply), found in zip(tasks, judged, strict=True):
+            self.counts["mended_json"] += found.mended
+            self.counts["pairs_in"] += len(found.pairs or ())
+            if found.pairs is None:
+                self._reject("malformed_json", reply.tconst, reply.reply)
+            for pair in found.pairs or ():
+                self.counts["fixed_title"] += pair.fixed
+                if pair.reason:
+                    self._reject(pair.reason, reply.tconst, pair.raw)
+                else:
+                    row = QAPair(
+                        reply.tconst, pair.question, pair.answer, reply.model, self.splits[reply.tconst], pair.topic
+                    )
+                    candidates.append(_Candidate(row, pair, movie))
+        return self._save_similar(candidates) if self._similarity else candidates
 
-    def _judge_pair(self, reply: Reply, question: str, answer: str, topic: object, raw: str) -> _Candidate | None:
-        movie = self._movies[reply.tconst]
-        fault: CleanReason | None = None
-        if not question or not answer:
-            fault = "empty"
-        elif not names_movie(question, movie):
-            fault = "title_absent"
-        elif self._titles[normalise_title(movie.title)] > 1 and not _says_year(question, movie):
-            fault = "ambiguous_title"
-        if fault:
-            self._reject(fault, reply.tconst, raw)
-            return None
-        known: Topic | None = next((name for name in TOPICS if name == topic), None)
-        pair = QAPair(reply.tconst, question, answer, reply.model, self.splits[reply.tconst], known)
-        return _Candidate(pair, is_supported(question, answer, known, movie), movie.votes or 0)
+    def _save_similar(self, candidates: list[_Candidate]) -> list[_Candidate]:
+        """Take the fault from borderline answers that mean what the description says."""
+        places = [n for n, candidate in enumerate(candidates) if candidate.judged.borderline]
+        described = [(candidates[n].pair.answer, candidates[n].movie.description or "") for n in places]
+        self.counts["borderline"] += len(places)
+        for n, cosine in zip(places, measure_similarity(described), strict=True):
+            if cosine >= SIMILAR_COSINE:
+                self.counts["saved_by_similarity"] += 1
+                candidates[n] = replace(candidates[n], judged=replace(candidates[n].judged, fault=None))
+        return candidates
 
     def _drop_duplicates(self, candidates: Sequence[_Candidate]) -> list[QAPair]:
+        """Keep the best supported answer to a question; of equals that of the better known movie, then the first."""
         best: dict[str, _Candidate] = {}
         for candidate in candidates:
-            question = normalise_title(candidate.pair.question)
-            other = best.get(question)
-            if other is None or (candidate.supported, candidate.votes) > (other.supported, other.votes):
-                best[question] = candidate
+            other = best.get(candidate.judged.key)
+            if other is None or _rank(candidate) > _rank(other):
+                best[candidate.judged.key] = candidate
         kept = []
         for candidate in candidates:
-            winner = best[normalise_title(candidate.pair.question)]
-            raw = json.dumps({"question": candidate.pair.question, "answer": candidate.pair.answer}, ensure_ascii=False)
+            winner, pair = best[candidate.judged.key], candidate.pair
             if candidate is not winner:
-                same = (candidate.pair.tconst, candidate.pair.answer) == (winner.pair.tconst, winner.pair.answer)
-                self._reject("repeated_pair" if same else "duplicate_question", candidate.pair.tconst, raw)
-            elif not candidate.supported:
-                self._reject("unsupported_answer", candidate.pair.tconst, raw)
+                same = (pair.tconst, pair.answer) == (winner.pair.tconst, winner.pair.answer)
+                self._reject("repeated_pair" if same else "duplicate_question", pair.tconst, candidate.judged.raw)
+            elif candidate.judged.fault:
+                self._reject(candidate.judged.fault, pair.tconst, candidate.judged.raw)
             else:
-                kept.append(candidate.pair)
+                kept.append(pair)
         return kept
 
     def _read_list(self, reply: Reply, content: object) -> list[RecommendationList]:
@@ -238,8 +237,8 @@ class Judge:
         self.rejects.add(reason, tconst, raw)
 
 
-def _says_year(question: str, movie: Movie) -> bool:
-    return movie.year is not None and str(movie.year) in normalise_title(question).split()
+def _rank(candidate: _Candidate) -> tuple[bool, float, int]:
+    return not candidate.judged.fault, candidate.judged.score, candidate.movie.votes or 0
 
 
 def _check_seed(out: Path, seed: int) -> None:

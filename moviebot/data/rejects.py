@@ -22,6 +22,8 @@ CleanReason = Literal[
     "malformed_json",  # published fault 2
     "title_absent",  # published fault 3: the question doesn't say which movie
     "unsupported_answer",  # published fault 4: the answer is not in the facts
+    "repeats_description",  # the published system's habit: the description as the answer to a question of fact
+    "injection",  # a question or an answer that gives the model orders
     "ambiguous_title",  # the title belongs to several movies and the question doesn't say the year
     "repeated_pair",  # the same question with the same answer
     "superseded",  # the same request was answered again, later, or is no part of the last `teach`

@@ -29,7 +29,15 @@ def test_all_files_join(tmp_path: Path) -> None:
     assert (door.description, door.description_source) == ("Ann opens a door. It is blue.", "test")
     entry = read_report(tmp_path / "out")["catalogue"]
     assert entry["in"] == 6 == entry["kept"] + sum(entry["rejected"].values()) + sum(entry["filtered"].values())
-    assert entry["filtered"] == {"adult": 1, "title_type": 1, "year": 0, "genres": 0, "exclude_genres": 0, "votes": 0, "limit": 0}
+    assert entry["filtered"] == {
+        "adult": 1,
+        "title_type": 1,
+        "year": 0,
+        "genres": 0,
+        "exclude_genres": 0,
+        "votes": 0,
+        "limit": 0,
+    }
     assert read_jsonl(tmp_path / "out" / "similar.jsonl") == [{"tconst": "tt1", "recommended": ["tt6", "tt2"]}]
 
 

@@ -1,7 +1,9 @@
 import pytest
 
-from moviebot.data.judging import is_supported, names_movie, parse_reply
+from moviebot.data.judging import parse_reply
 from moviebot.data.schemas import Movie, Topic
+from moviebot.data.support import is_supported
+from moviebot.data.title_naming import names_movie
 
 DOOR = Movie(
     "tt1", "The Blue Door", "La porte bleue", 1950, 90, ("Drama",), 7.0, 1500, ("Ann Ash", "Bo Birk"),

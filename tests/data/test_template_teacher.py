@@ -5,10 +5,12 @@ import re
 import pytest
 from rapidfuzz import fuzz
 
-from moviebot.data.judging import guess_topic, is_supported, names_movie
 from moviebot.data.prompts import is_decline, render_facts
+from moviebot.data.question_topic import guess_topic
 from moviebot.data.schemas import SPLITS, TOPICS, Movie, Split
+from moviebot.data.support import is_supported
 from moviebot.data.template_teacher import OUTLINE_WORDS, facts_of, outline, write_questions
+from moviebot.data.title_naming import names_movie
 from moviebot.data.wordings import SUBJECTS, WORDINGS
 
 

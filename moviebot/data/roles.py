@@ -1,0 +1,227 @@
+"""Does an answer give each fact its role? Directors direct, the cast plays, a year is the year of release."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from moviebot.data.prompts import clean_text
+from moviebot.data.question_topic import cut_title
+from moviebot.data.schemas import Movie, Topic
+from moviebot.data.template_teacher import facts_of
+
+MIN_LAST_CHARS = 4
+"""A last name alone names a person from this length: ``Lee`` and ``Ray`` are too often something else."""
+
+_DIRECTS = re.compile(r"\b(direct\w*|helm\w*|film(ed)? by|behind the camera|filmmaker)\b", re.I)
+_ACTS = re.compile(
+    r"\b(star\w*|cast|featur\w*|act(s|ed|ors?|ress\w*|ing)|play\w*|leads?|perform\w*|with|alongside)\b", re.I
+)
+_MADE_BY = re.compile(r"\b(?:directed|helmed) by\b(?P<names>[^.;]*)", re.I)
+_MAKES = re.compile(r"\b(directed|directs|helmed|helms)\b(?! by)", re.I)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_NAME_WORD = re.compile(r"[^\W\d_][\w-]*")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_MINUTES = re.compile(
+    r"(?:\b(?P<hours>\d+|an|one|two|three|four|five) ?h(?:ours?|rs?)?\b,?(?: and)? ?)?"
+    r"\b(?P<minutes>\d{1,4}) ?-?m(?:in(?:ute)?s?)?\b",
+    re.I,
+)
+_RELEASE = re.compile(
+    r"\b(?:released|release|came out|comes out|premiered|opened)\b[^.;\d]*(?P<year>(?:18|19|20)\d\d)\b", re.I
+)
+_PLAYS = re.compile(r"\b(star|starring|act|cast)\b", re.I)
+_YES = re.compile(r"\W*yes\b", re.I)
+_YEAR = re.compile(r"(?<![\d$])(?:18|19|20)\d\d(?!\d)")
+_SCORE = re.compile(r"(?P<score>\d+(?:\.\d+)?) ?(?:/|out of) ?10\b", re.I)
+_SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
+_HOURS = {"an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+_GENRES = {
+    "action": "action", "adventure": "adventure", "animation": "animation", "animated": "animation",
+    "biography": "biography", "biographical": "biography", "biopic": "biography", "comedy": "comedy",
+    "comedies": "comedy", "crime": "crime", "documentary": "documentary", "drama": "drama", "family": "family",
+    "fantasy": "fantasy", "noir": "film-noir", "history": "history", "historical": "history", "horror": "horror",
+    "musical": "musical", "music": "music", "mystery": "mystery", "romance": "romance", "romantic": "romance",
+    "sci-fi": "sci-fi", "science fiction": "sci-fi", "scifi": "sci-fi", "sport": "sport", "sports": "sport",
+    "thriller": "thriller", "war": "war", "western": "western",
+}  # fmt: skip
+_GENRE = re.compile(r"(?<![\w-])(" + "|".join(sorted(_GENRES, key=len, reverse=True)) + r")s?(?![\w-])", re.I)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A question and its answer.
+
+    Attributes:
+        question: what was asked.
+        answer: what was answered.
+        asked: what the question asks for, where that is known.
+        yes_no: the question is one of yes or no, and so is the answer.
+    """
+
+    question: str
+    answer: str
+    asked: Topic | None
+    yes_no: bool = False
+
+
+def check_roles(claim: Claim, movie: Movie) -> float | None:
+    """Check each fact of an answer against the field of its role.
+
+    Args:
+        claim: the question and its answer.
+        movie: the movie, whose fields are right.
+
+    Returns:
+        The share of the facts asked for that the answer holds (1 where none is asked for), or None where it holds none
+        or gives one a wrong role: a cast name as the director, the year of the story as the year of release.
+
+    Example:
+        >>> jaws = Movie("tt1", "Jaws", directors=("Steven Spielberg",), cast=("Roy Scheider",))
+        >>> check_roles(Claim("Who directed Jaws?", "Steven Spielberg did.", "director"), jaws)
+        1.0
+        >>> check_roles(Claim("Who directed Jaws?", "Roy Scheider directed it.", "director"), jaws) is None
+        True
+    """
+    if not (_years_stand(claim, movie) and _minutes_stand(claim.answer, movie) and _score_stands(claim.answer, movie)):
+        return None
+    if claim.asked != "plot" and not _people_stand(claim, movie):  # a plot has people who direct and play
+        return None
+    if claim.yes_no:
+        return 1.0 if _is_so(claim, movie) is bool(_YES.match(claim.answer)) else None
+    return _share_held(claim, movie)
+
+
+def _share_held(claim: Claim, movie: Movie) -> float | None:
+    answer, numbers = claim.answer, _find_numbers(claim.answer)
+    match claim.asked:
+        case None | "plot" | "unanswerable":
+            return 1.0
+        case "director" | "cast":
+            role = "directs" if claim.asked == "director" else "acts"
+            held = sum(getattr(person, role) for person in _find_people(answer, movie))
+        case "genre":
+            found, right = find_genres(answer), _right_genres(movie)
+            if not found <= right | find_genres(movie.description or ""):
+                return None
+            held = sum(genre in found or genre in answer.casefold() for genre in right)
+        case "runtime":
+            held = movie.runtime_minutes in _find_minutes(answer) or str(movie.runtime_minutes) in numbers
+        case "rating":
+            held = movie.rating in [float(number) for number in numbers if number.count(".") < 2]
+        case "year":
+            held = str(movie.year) in numbers
+    return min(1.0, held / (len(facts_of(movie, claim.asked)) or 1)) or None
+
+
+def find_genres(text: str) -> set[str]:
+    """Return the genres a text names, as IMDb calls them, in small letters.
+
+    Example:
+        >>> sorted(find_genres("A romantic comedy"))
+        ['comedy', 'romance']
+    """
+    return {_GENRES[found.casefold()] for found in _GENRE.findall(text)}
+
+
+def _years_stand(claim: Claim, movie: Movie) -> bool:
+    years = (_YEAR if claim.asked == "year" else _RELEASE).findall(claim.answer)
+    named = _YEAR.findall(movie.title)
+    return all(year == str(movie.year) or year in named for year in years)
+
+
+def _minutes_stand(answer: str, movie: Movie) -> bool:
+    wrong = {str(minutes) for minutes in _find_minutes(answer) if minutes != movie.runtime_minutes}
+    return not wrong or wrong <= _find_numbers(movie.description or "")
+
+
+def _find_minutes(answer: str) -> list[int]:
+    """Return the lengths an answer states, in minutes: ``1 hour 36 minutes``, ``96-minute``."""
+    found = []
+    for match in _MINUTES.finditer(answer):
+        hours = (match["hours"] or "0").casefold()
+        found.append(60 * (int(hours) if hours.isdigit() else _HOURS[hours]) + int(match["minutes"]))
+    return found
+
+
+def _score_stands(answer: str, movie: Movie) -> bool:
+    return all(float(score) == movie.rating for score in _SCORE.findall(answer))
+
+
+def _people_stand(claim: Claim, movie: Movie) -> bool:
+    """Say whether nobody of the cast is said to direct, and no director to play."""
+    for made_by in _MADE_BY.finditer(claim.answer):
+        if not _have_role(_ACTS.split(made_by["names"])[0], movie, "directs"):
+            return False
+    for sentence in _SENTENCE_END.split(claim.answer):
+        if claim.asked == "director" and not _ACTS.search(sentence) and not _have_role(sentence, movie, "directs"):
+            return False
+        if claim.asked == "cast" and not _DIRECTS.search(sentence) and not _have_role(sentence, movie, "acts"):
+            return False
+        made = _MAKES.search(sentence)
+        if made and not _have_role(sentence[: made.start()], movie, "directs"):
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Person:
+    full: str
+    last: str
+    directs: bool
+    acts: bool
+
+
+@lru_cache(maxsize=64)  # a movie's pairs come one after the other
+def _list_people(movie: Movie) -> tuple[_Person, ...]:
+    people = []
+    for name in dict.fromkeys((*movie.directors, *movie.cast)):
+        full = clean_text(name).casefold()
+        words = [word for word in full.split() if word.rstrip(".") not in _SUFFIXES]
+        people.append(_Person(full, words[-1] if words else "", name in movie.directors, name in movie.cast))
+    return tuple(person for person in people if person.full)
+
+
+def _find_people(text: str, movie: Movie) -> list[_Person]:
+    """Return whom a text names: by the full name, or by its last word where that stands alone."""
+    rest = text.casefold()
+    found = []
+    for person in _list_people(movie):
+        if person.full in rest:
+            found.append(person)
+            rest = rest.replace(person.full, " ")
+    words = set(_NAME_WORD.findall(rest))
+    words |= {word.removesuffix("s") for word in words}  # the Coens
+    found += [
+        person
+        for person in _list_people(movie)
+        if person not in found and len(person.last) >= MIN_LAST_CHARS and person.last in words
+    ]
+    return found
+
+
+def _have_role(text: str, movie: Movie, role: Literal["directs", "acts"]) -> bool:
+    """Say whether all people named in a text have a role; of two of one last name, one must."""
+    found = _find_people(text, movie)
+    right = {person.last for person in found if getattr(person, role)}
+    return all(getattr(person, role) or person.last in right for person in found)
+
+
+def _find_numbers(text: str) -> set[str]:
+    return set(_NUMBER.findall(text))
+
+
+def _is_so(claim: Claim, movie: Movie) -> bool:
+    """Say whether what a yes/no question asks is so, as far as its years, genres and names of people tell."""
+    question = cut_title(claim.question, movie)
+    right = _right_genres(movie)
+    if not all(year == str(movie.year) for year in _YEAR.findall(question)) or not find_genres(question) <= right:
+        return False
+    people = _find_people(question, movie)
+    if _DIRECTS.search(question):
+        return any(person.directs for person in people)
+    return not _PLAYS.search(question) or any(person.acts for person in people)
+
+
+def _right_genres(movie: Movie) -> set[str]:
+    return {_GENRES.get(genre.casefold(), genre.casefold()) for genre in movie.genres}
