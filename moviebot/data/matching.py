@@ -21,14 +21,14 @@ from moviebot.data.splits import normalise_title
 How = Literal["exact", "year", "title", "offered", "fuzzy"]
 Fault = Literal["invented", "ambiguous"]
 
-DOMINANCE = 3.0
-"""Of movies that a name can't tell apart, one is meant where it has this many times the votes of the next."""
-MIN_FUZZY_CHARS = 5
-DATED_EDIT_SHARE = 0.20
+DOMINANCE = 2.0
+"""Of movies that a name can't tell apart, one is meant where it has at least this many times the votes of the next."""
+MIN_FUZZY_CHARS = 4
+DATED_EDIT_SHARE = 0.35
 """With the right year, a key may differ by this share of its characters (at least one edit, at most three)."""
-NEAR_EDIT_SHARE = 0.12
+NEAR_EDIT_SHARE = 0.25
 """The same where the year is one off."""
-UNDATED_EDIT_SHARE = 0.10
+UNDATED_EDIT_SHARE = 0.15
 """The same without a year."""
 POOL = 48  # keys that the n-grams hand to the edit distance
 _ARTICLES = "the a an le la les l el los las il lo der die das ein eine un une".split()
@@ -65,8 +65,8 @@ class TitleMatcher:
     A name is looked up by its normalised title (also without article, in other spellings of numbers, by original title,
     akas, and by the part before or behind a colon where the year is right too). The year tells movies of one title
     apart; it may be one off, as festivals and cinemas differ, and no more: another year is another film. Where it lacks,
-    a title means the only movie of that name, else the one that was offered in the request, else the one that has three
-    times the votes of the next, else none ("ambiguous"). What no key equals is compared letter by letter with the keys
+    a title means the only movie of that name, else the one that was offered in the request, else the one that has twice
+    the votes of the next, else none ("ambiguous"). What no key equals is compared letter by letter with the keys
     that share most n-grams; numbers must agree ("Rocky II" is no misspelt "Rocky III"), and a year allows more edits.
 
     Args:
