@@ -33,11 +33,11 @@ from moviebot.data.splits import normalise_title
 from moviebot.data.table import read_table
 from moviebot.errors import UserError
 
+Year = Literal["right", "one off", "missing"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-YEARS = ("right", "one off", "missing")
+YEARS: tuple[Year, ...] = ("right", "one off", "missing")
 WRATIO_CUTOFF = 90.0
 HELD_OUT = 0.2
-Year = Literal["right", "one off", "missing"]
 Find = Callable[[str, int | None], str | None]
 
 
@@ -65,7 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--table", type=Path, default=None, help="a table of movies (default: the embedded sample)")
     parser.add_argument("--titles", type=int, default=5000, help="how many names to look up")
-    parser.add_argument("--baseline_titles", type=int, default=1000, help="how many of them WRatio looks up; it is slow")
+    parser.add_argument(
+        "--baseline_titles", type=int, default=1000, help="how many of them WRatio looks up; it is slow"
+    )
     parser.add_argument("--half", choices=("tune", "report"), default="report", help="which half of the titles")
     parser.add_argument("--seed", type=int, default=0, help="of titles, edits and years")
     given = parser.parse_args(arguments)

@@ -24,7 +24,17 @@ MAX_NODES = 10_000  # of JSON looked at for the list
 Form = Literal["json", "marked", "years", "lines", "commas"]
 Reading = tuple[str, int | None]
 
-_LIST_KEYS = ("recommended", "recommendations", "recommend", "movies", "films", "titles", "suggestions", "list", "results")
+_LIST_KEYS = (
+    "recommended",
+    "recommendations",
+    "recommend",
+    "movies",
+    "films",
+    "titles",
+    "suggestions",
+    "list",
+    "results",
+)
 _TITLE_KEYS = ("title", "name", "movie", "film", "movie_title", "label")
 _YEAR_KEYS = ("year", "release_year", "released", "date")
 _ABOUT_KEYS = ("seed", "about", "for", "input", "query", "liked", "movie", "film", "title", "based_on", "similar_to")
@@ -79,7 +89,7 @@ class ParsedList:
 
 
 def parse_list(reply: str) -> ParsedList | None:
-    """Read a reply to a recommend request.
+    r"""Read a reply to a recommend request.
 
     Args:
         reply: verbatim.
@@ -88,7 +98,7 @@ def parse_list(reply: str) -> ParsedList | None:
         The names in it, or None where it holds no list.
 
     Example:
-        >>> found = parse_list("If you liked Ronin (1998):\\n1. **Heat** (1995) - a crime film\\n2. Collateral [2004]")
+        >>> found = parse_list("If you liked Ronin (1998):\n1. **Heat** (1995) - a crime\n2. Collateral [2004]")
         >>> [name.readings[0] for name in found.names], found.about[0]
         ([('Heat', 1995), ('Collateral', 2004)], ('Ronin', 1998))
         >>> parse_list('{"recommended": ["Heat (1995)"]}').names[0].readings
@@ -205,7 +215,7 @@ def _load_json(reply: str) -> tuple[object, bool]:
 
 
 def _is_whole(name: object, reply: str) -> bool:
-    return not isinstance(name, str) or any(f"{name}{quote}" in reply for quote in "\"'") or '\\' in reply
+    return not isinstance(name, str) or any(f"{name}{quote}" in reply for quote in "\"'") or "\\" in reply
 
 
 def _search_json(found: object) -> tuple[list[object], str | None]:
@@ -244,7 +254,9 @@ def _pick_side(node: dict[str, object]) -> list[object]:
     """Return the names of ``{"first": "Heat (1995)"}``, or of ``{"Heat (1995)": "why"}``."""
     values: list[object] = list(node.values())
     keys: list[object] = list(node)
-    dated = [sum(bool(_BRACKETED.search(str(text)[:MAX_NAME_CHARS])) for text in side[:MAX_NAMES]) for side in (values, keys)]
+    dated = [
+        sum(bool(_BRACKETED.search(str(text)[:MAX_NAME_CHARS])) for text in side[:MAX_NAMES]) for side in (values, keys)
+    ]
     return keys if dated[1] > dated[0] else values
 
 
@@ -269,7 +281,9 @@ def _read_item(item: object) -> Name:
         year = re.search(_YEAR_TEXT, told[:MAX_NAME_CHARS])
         raw = json.dumps(item, ensure_ascii=False)[:MAX_NAME_CHARS]
         readings = read_name(title)
-        return Name(raw, tuple((name, int(year[0])) if year and not dated else (name, dated) for name, dated in readings))
+        return Name(
+            raw, tuple((name, int(year[0])) if year and not dated else (name, dated) for name, dated in readings)
+        )
     if isinstance(item, list):
         return _read_item(f"{item[0]} ({item[1]})") if _is_name(item) else Name(str(item[:2])[:MAX_NAME_CHARS], ())
     text = "" if item is None else str(item)[:MAX_NAME_CHARS]

@@ -31,7 +31,27 @@ NEAR_EDIT_SHARE = 0.25
 UNDATED_EDIT_SHARE = 0.15
 """The same without a year."""
 POOL = 48  # keys that the n-grams hand to the edit distance
-_ARTICLES = "the a an le la les l el los las il lo der die das ein eine un une".split()
+_ARTICLES = [
+    "the",
+    "a",
+    "an",
+    "le",
+    "la",
+    "les",
+    "l",
+    "el",
+    "los",
+    "las",
+    "il",
+    "lo",
+    "der",
+    "die",
+    "das",
+    "ein",
+    "eine",
+    "un",
+    "une",
+]
 _MOVED = re.compile(rf"^(.*\S),\s*({'|'.join(_ARTICLES)})['’]?$", re.IGNORECASE)
 _LEADING = re.compile(rf"^(?:{'|'.join(_ARTICLES)}) (?=\S)")
 _ROMAN = {
@@ -64,7 +84,7 @@ class TitleMatcher:
 
     A name is looked up by its normalised title (also without article, in other spellings of numbers, by original title,
     akas, and by the part before or behind a colon where the year is right too). The year tells movies of one title
-    apart; it may be one off, as festivals and cinemas differ, and no more: another year is another film. Where it lacks,
+    apart; it may be one off, as festivals and cinemas differ: any other year is another film. Where it lacks,
     a title means the only movie of that name, else the one that was offered in the request, else the one that has twice
     the votes of the next, else none ("ambiguous"). What no key equals is compared letter by letter with the keys
     that share most n-grams; numbers must agree ("Rocky II" is no misspelt "Rocky III"), and a year allows more edits.
@@ -95,7 +115,9 @@ class TitleMatcher:
             self._by_title[make_keys(movie.title)[0]].append(row)
         self._find = lru_cache(maxsize=1 << 17)(self._find_uncached)
 
-    def find(self, title: str, year: int | None = None, offered: Set[str] = frozenset(), *, fuzzy: bool = True) -> Match:
+    def find(
+        self, title: str, year: int | None = None, offered: Set[str] = frozenset(), *, fuzzy: bool = True
+    ) -> Match:
         """Return the movie a name means.
 
         Args:

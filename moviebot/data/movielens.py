@@ -54,7 +54,9 @@ def find_movielens(folder: Path | None) -> dict[str, Path]:
         UserError: no folder, or files that lack or can't be told apart; the message names them all.
     """
     if folder is None:
-        raise UserError("--teacher movielens needs --movielens_dir DIR, a folder with ratings.csv, links.csv, movies.csv")
+        raise UserError(
+            "--teacher movielens needs --movielens_dir DIR, a folder with ratings.csv, links.csv, movies.csv"
+        )
     if not folder.is_dir():
         raise UserError(f"--movielens_dir {folder} is no folder: give one with ratings.csv, links.csv and movies.csv")
     files, problems = {}, []
@@ -89,7 +91,9 @@ def read_likes(files: dict[str, Path], movies: Sequence[Movie]) -> Likes:
     stars = tables["ratings"].column("rating").to_numpy() if "rating" in tables["ratings"].column_names else np.empty(0)
     outside = np.flatnonzero(~((stars >= 0) & (stars <= 5)))
     if len(outside):
-        problems.append(f"{files['ratings'].name}: {len(outside)} ratings are not 0 to 5 (the first: {stars[outside[0]]:g})")
+        problems.append(
+            f"{files['ratings'].name}: {len(outside)} ratings are not 0 to 5 (the first: {stars[outside[0]]:g})"
+        )
     if problems:
         raise UserError(f"{files['ratings'].parent}: {'; '.join(problems)}: mend the rows, or unpack the files again")
     rows = _link(tables["links"], tables["movies"], movies)

@@ -64,7 +64,9 @@ class MovieLensTeacher:
         self.without_support = len(taught) - len(self._lists)
         settings = f"{VERSION} {LIKED} {LISTED} {MIN_LIKES} {MIN_TOGETHER} {SHRINKAGE} {POPULARITY_EXPONENT}"
         prompt = "\n".join((f"movielens {settings}", *map(hash_path, self.files), hash_path(catalogue)))
-        return [Request("recommend", movie.tconst, MOVIELENS, prompt) for movie in taught if movie.tconst in self._lists]
+        return [
+            Request("recommend", movie.tconst, MOVIELENS, prompt) for movie in taught if movie.tconst in self._lists
+        ]
 
     def answers(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str]]:
         """Yield each request with its list."""
@@ -99,7 +101,7 @@ def rank_liked(
         rows = asked[start : start + _CHUNK]
         chosen = columns[:, rows].T.tocsr()  # (Q, U)
         together = (chosen @ likes).toarray()  # (Q, N)
-        scores = (chosen @ weighted).toarray() * together / (together + SHRINKAGE) / damping  # (Q, N)
+        scores = (chosen @ weighted).toarray() * together / np.maximum(together + SHRINKAGE, 1) / damping  # (Q, N)
         scores[(together < MIN_TOGETHER) | (counts < MIN_LIKES)] = 0
         scores[np.arange(len(rows)), rows] = 0
         for row, score in zip(rows, scores, strict=True):
@@ -110,7 +112,8 @@ def rank_liked(
 
 def _take_best(score: NDArray[np.float64], movies: Sequence[Movie], label: str, n: int) -> list[str]:
     """Return the best ids; films of one title and year, which a list can't tell apart, stand once."""
-    seen, best = {label}, []
+    seen = {label}
+    best: list[str] = []
     # Rounded, so that equal scores come in the catalogue's order on every machine.
     for other in np.argsort(-np.round(score, 9), kind="stable")[: 2 * n]:
         if score[other] <= 0 or len(best) == n:

@@ -69,7 +69,9 @@ def teach(
            temperature=temperature)  # fmt: skip
     if teacher == "movielens":
         if "recommend" not in task:
-            raise UserError("--teacher movielens writes lists only, and --task has no recommend: give --task [recommend]")
+            raise UserError(
+                "--teacher movielens writes lists only, and --task has no recommend: give --task [recommend]"
+            )
         task = ("recommend",)
     catalogue, raw = out / CATALOGUE_NAME, out / RAW_NAME
     outputs = [raw, out / RUNS_NAME]
