@@ -28,7 +28,7 @@ from moviebot.data.similarity import measure_similarity
 from moviebot.data.splits import split_movies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.corrupt_pairs import Case, corrupt_movies  # noqa: E402 - a script finds its neighbour by the folder above
+from tools.corrupt_pairs import Case, corrupt_movies
 
 GOOD_PAIRS = Path(__file__).resolve().parents[1] / "tests" / "data" / "good_pairs.jsonl"
 

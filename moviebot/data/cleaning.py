@@ -12,14 +12,15 @@ from rich.progress import track
 
 from moviebot.artefact import is_current, read_report, write_jsonl, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME
-from moviebot.data.judging import JudgedPair, is_encodable, judge_all, parse_reply
+from moviebot.data.judging import JudgedPair, is_encodable, judge_all
 from moviebot.data.leakage import find_leakage
-from moviebot.data.pairs import MAY_SEE, PairBuilder, write_pairs
+from moviebot.data.list_judging import ListJudge
+from moviebot.data.pairs import PairBuilder, write_pairs
 from moviebot.data.rejects import CleanReason, Rejects
-from moviebot.data.replies import RAW_NAME, RUNS_NAME, Reply, read_replies, read_runs
+from moviebot.data.replies import RAW_NAME, RUNS_NAME, Key, Reply, read_replies, read_runs
 from moviebot.data.schemas import Movie, QAPair, RecommendationList, Split, read_catalogue
 from moviebot.data.similarity import SIMILAR_COSINE, measure_similarity
-from moviebot.data.splits import SPLITS_VERSION, normalise_title, split_movies
+from moviebot.data.splits import SPLITS_VERSION, split_movies
 from moviebot.errors import UserError
 
 QA_NAME = "qa.jsonl"
@@ -118,12 +119,7 @@ class Judge:
         )
         self._movies = {movie.tconst: movie for movie in movies}
         self._order = {movie.tconst: n for n, movie in enumerate(movies)}
-        self._titles = Counter(normalise_title(movie.title) for movie in movies)
-        self._by_label: dict[str, Movie] = {}
-        for movie in sorted(movies, key=lambda movie: -(movie.votes or 0)):
-            self._by_label.setdefault(normalise_title(movie.label), movie)
-            if self._titles[normalise_title(movie.title)] == 1:
-                self._by_label.setdefault(normalise_title(movie.title), movie)
+        self._lists = ListJudge(movies, splits, self.rejects, self.counts)
 
     def judge(
         self, replies: Sequence[Reply], current: Set[str] | None = None
@@ -134,28 +130,25 @@ class Judge:
             replies: what the teachers wrote.
             current: the request ids whose replies count; None: all do.
         """
-        latest: dict[tuple[str, ...], Reply] = {}
+        latest: dict[Key, Reply] = {}
         for reply in replies:
             if current is not None and reply.request_id not in current:
                 self._reject("superseded", reply.tconst, reply.request_id)
                 continue
-            # A movie has one list; question/answer pairs of several models add up.
-            key = (reply.task, reply.tconst) if reply.task == "recommend" else reply.key
-            if key in latest:
-                self._reject("superseded", latest[key].tconst, latest[key].request_id)
-            latest[key] = reply
+            if reply.key in latest:  # several teachers' pairs add up, and their lists are fused
+                self._reject("superseded", latest[reply.key].tconst, latest[reply.key].request_id)
+            latest[reply.key] = reply
         known = [reply for reply in latest.values() if reply.tconst in self._movies]
         for reply in latest.values():
             if reply.tconst not in self._movies:
                 self._reject("unknown_movie", reply.tconst, reply.reply)
         known.sort(key=lambda reply: (self._order[reply.tconst], reply.task, reply.model))
         candidates = self._judge_questions([reply for reply in known if reply.task == "qa"])
-        lists: list[RecommendationList] = []
-        for reply in track([reply for reply in known if reply.task == "recommend"], "clean lists", transient=True):
-            content, mended = parse_reply(reply.reply) if is_encodable(reply.model) else (None, False)
-            self.counts["mended_json"] += mended and content is not None
-            lists += self._read_list(reply, content)
-        return self._drop_duplicates(candidates), lists
+        lists = [reply for reply in known if reply.task == "recommend"]
+        for reply in lists:
+            if not is_encodable(reply.model):
+                self._reject("malformed_json", reply.tconst, reply.reply)
+        return self._drop_duplicates(candidates), self._lists.judge([r for r in lists if is_encodable(r.model)])
 
     def _judge_questions(self, replies: Sequence[Reply]) -> list[_Candidate]:
         """Return the pairs that say what they are about, borderline answers looked at; reject the others."""
@@ -207,31 +200,6 @@ class Judge:
             else:
                 kept.append(pair)
         return kept
-
-    def _read_list(self, reply: Reply, content: object) -> list[RecommendationList]:
-        listed = content.get("recommended") if isinstance(content, dict) else None
-        if not isinstance(listed, list):
-            self._reject("malformed_json", reply.tconst, reply.reply)
-            return []
-        self.counts["lists_in"] += 1
-        split = self.splits[reply.tconst]
-        named: list[str] = []
-        for label in map(str, listed):
-            movie = self._by_label.get(normalise_title(label))
-            if movie is None:
-                self._reject("unknown_movie", reply.tconst, label)
-            elif movie.tconst == reply.tconst:
-                self._reject("seed_recommended", reply.tconst, label)
-            elif movie.tconst in named:
-                self._reject("repeated_movie", reply.tconst, label)
-            else:
-                named.append(movie.tconst)
-        kept = tuple(tconst for tconst in named if self.splits[tconst] in MAY_SEE[split])
-        self.counts["outside_split"] += len(named) - len(kept)
-        if not kept:
-            self._reject("too_few_recommended", reply.tconst, reply.reply)
-            return []
-        return [RecommendationList(reply.tconst, kept, reply.model, split)]
 
     def _reject(self, reason: CleanReason, tconst: str, raw: str) -> None:
         self.rejects.add(reason, tconst, raw)

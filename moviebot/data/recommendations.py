@@ -1,11 +1,12 @@
 """Similar movies without a language model: what two movies share, over the whole catalogue at once.
 
-Legend: N movies, Q movies asked about, F features.
+Legend: N movies, Q movies asked about, P pairs, F features.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -21,6 +22,7 @@ WEIGHT_TITLE = 1.5
 WEIGHT_YEAR = 1.0
 WEIGHT_VOTES = 0.3  # times log10 of the votes
 YEAR_SCALE = 10.0
+COMPARED = 8192  # P at a time
 CHUNK = 256  # Q at a time: 256 x 13,500 float32 scores are 14 MB
 
 
@@ -65,6 +67,26 @@ class ContentRecommender:
             best = np.argsort(-scores, axis=1, kind="stable")[:, : min(n, len(self._tconsts) - 1)]  # (Q, n)
             for tconst, positions in zip(chunk, best, strict=True):
                 yield tconst, [self._tconsts[position] for position in positions]
+
+    def compare(self, tconsts: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
+        """Return how much the movies of two lists share, pair by pair; popularity does not count.
+
+        Args:
+            tconsts: P ids of movies of the catalogue.
+            others: P ids.
+
+        Returns:
+            (P,) scores of 0 and more.
+        """
+        scores = np.empty(len(tconsts), dtype=np.float32)
+        for start in range(0, len(tconsts), COMPARED):
+            rows = [self._position[tconst] for tconst in tconsts[start : start + COMPARED]]
+            columns = [self._position[tconst] for tconst in others[start : start + COMPARED]]
+            shared = self._features[rows].multiply(self._features[columns]).sum(axis=1)  # (P, 1)
+            gap = np.abs(self._years[rows] - self._years[columns])  # (P,)
+            near = WEIGHT_YEAR * np.nan_to_num(np.exp(-gap / YEAR_SCALE))
+            scores[start : start + COMPARED] = np.asarray(shared).ravel() + near
+        return scores
 
 
 def _build_features(movies: Sequence[Movie]) -> "sparse.csr_matrix":

@@ -24,14 +24,17 @@ CleanReason = Literal[
     "unsupported_answer",  # published fault 4: the answer is not in the facts
     "repeats_description",  # the published system's habit: the description as the answer to a question of fact
     "injection",  # a question or an answer that gives the model orders
-    "ambiguous_title",  # the title belongs to several movies and the question doesn't say the year
+    "ambiguous_title",  # the title belongs to several movies and the question or list doesn't say the year
     "repeated_pair",  # the same question with the same answer
     "superseded",  # the same request was answered again, later, or is no part of the last `teach`
     "empty",
-    "unknown_movie",  # a tconst or a recommended title that is not in the catalogue
+    "unknown_movie",  # a tconst that is not in the catalogue
+    "no_list",  # prose, where a list was asked for
+    "invented_title",  # a recommended title that no movie of the catalogue has, misspelt or not
     "seed_recommended",  # a movie recommended for itself
     "repeated_movie",  # twice in one list
     "too_few_recommended",  # nothing left of a list
+    "too_many_recommended",  # the names behind the 200th of a list
 ]
 Reason = CatalogueReason | CleanReason
 CATALOGUE_REASONS: tuple[CatalogueReason, ...] = get_args(CatalogueReason)

@@ -13,6 +13,8 @@ from rich.progress import Progress
 
 from moviebot.artefact import hash_path, is_current, read_jsonl, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME, SIMILAR_NAME, SIMILAR_SOURCE
+from moviebot.data.movielens import find_movielens
+from moviebot.data.movielens_teacher import MovieLensTeacher
 from moviebot.data.prompts import render_facts
 from moviebot.data.replies import RAW_NAME, RUNS_NAME, ReplyLog, Request, Run, keep_latest, read_replies, record_runs
 from moviebot.data.schemas import Movie, Task, read_catalogue
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def teach(
     out: Path,
-    teacher: Literal["template", "openai"] = "template",
+    teacher: Literal["template", "openai", "movielens"] = "template",
     task: tuple[Task, ...] = ("qa", "recommend"),
     limit: int | None = None,
     questions_per_movie: int = 9,
@@ -37,6 +39,7 @@ def teach(
     concurrency: int = 8,
     temperature: float = 0.7,
     seed: int = 0,
+    movielens_dir: Path | None = None,
 ) -> None:
     """Let a teacher write question/answer pairs and recommendation lists; replies are added to teacher_raw.jsonl.
 
@@ -45,7 +48,8 @@ def teach(
 
     Args:
         out: the data folder, with ``catalogue.parquet`` in it.
-        teacher: ``template`` works offline from written wordings; ``openai`` asks a language model.
+        teacher: ``template`` works offline from written wordings; ``openai`` asks a language model;
+            ``movielens`` writes lists (no questions) from what people liked together.
         task: what to write: ``qa`` pairs, ``recommend`` lists, or both.
         limit: teach only this many movies, those with the most votes.
         questions_per_movie: question/answer pairs a movie.
@@ -55,6 +59,7 @@ def teach(
         concurrency: requests in flight at the most (openai only).
         temperature: of the language model, 0 to 2 (openai only).
         seed: decides the template's wordings; `moviebot clean` must be given the same.
+        movielens_dir: a folder with MovieLens' ratings.csv, links.csv and movies.csv (movielens only).
 
     Raises:
         UserError: no catalogue, a setting out of range, or a server that refuses or fails requests.
@@ -62,6 +67,12 @@ def teach(
     started = time.monotonic()
     _check(task=task, limit=limit, questions_per_movie=questions_per_movie, concurrency=concurrency,
            temperature=temperature)  # fmt: skip
+    if teacher == "movielens":
+        if "recommend" not in task:
+            raise UserError(
+                "--teacher movielens writes lists only, and --task has no recommend: give --task [recommend]"
+            )
+        task = ("recommend",)
     catalogue, raw = out / CATALOGUE_NAME, out / RAW_NAME
     outputs = [raw, out / RUNS_NAME]
     inputs = [path for path in (catalogue, out / SIMILAR_NAME) if path.is_file()]
@@ -69,6 +80,8 @@ def teach(
         "teacher": teacher, "task": sorted(task), "limit": limit, "questions_per_movie": questions_per_movie,
         "template_version": TEMPLATE_VERSION, "splits_version": SPLITS_VERSION,
     }  # fmt: skip
+    people_files = find_movielens(movielens_dir) if teacher == "movielens" else {}
+    inputs += people_files.values()
     if teacher == "openai":
         settings |= {"model": model, "base_url": base_url, "temperature": temperature}
     if inputs and is_current(out, "teach", settings=settings, inputs=inputs, outputs=outputs, seed=seed):
@@ -78,7 +91,10 @@ def teach(
     lesson = Lesson(movies, out, questions_per_movie, seed)
     taught = pick_taught(movies, limit)
     requests: Iterable[Request]
-    if teacher == "template":
+    people = MovieLensTeacher(movielens_dir, movies) if teacher == "movielens" else None
+    if people:
+        requests = people.requests(taught, catalogue)
+    elif teacher == "template":
         requests = [lesson.template_request(movie, kind) for movie in taught for kind in sorted(set(task))]
     else:
         requests = lesson.model_requests(taught, sorted(set(task)), model)
@@ -102,7 +118,9 @@ def teach(
         name = model if teacher == "openai" else teacher
         record_runs(out, [Run(kind, name, seed, limit, tuple(ids)) for kind, ids in wanted.items()])
         bar = progress.add_task("teach", total=len(pending))
-        for request, reply in _answer(pending, lesson, teacher, model, base_url, api_key_env, temperature, concurrency):
+        for request, reply in _answer(
+            pending, lesson, people, teacher, model, base_url, api_key_env, temperature, concurrency
+        ):
             progress.advance(bar)
             counts["asked"] += 1
             if reply is None:
@@ -117,7 +135,7 @@ def teach(
     write_stage_report(
         out, "teach",
         counts={"in": counts["requests"], "kept": counts["requests"], "rejected": {}, "resumed": counts["resumed"],
-                "movies": len(taught)},
+                "movies": len(taught), **({"without_support": people.without_support} if people else {})},
         seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=outputs, seed=seed,
     )  # fmt: skip
     log.info("%s: %d replies, %d of them from before", raw, counts["requests"], counts["resumed"])
@@ -205,10 +223,12 @@ class Lesson:
 
 
 def _answer(
-    requests: Sequence[Request], lesson: Lesson, teacher: Literal["template", "openai"], model: str,
+    requests: Sequence[Request], lesson: Lesson, people: MovieLensTeacher | None, teacher: str, model: str,
     base_url: str | None, api_key_env: str, temperature: float, concurrency: int,
 ) -> Iterator[tuple[Request, str | None]]:  # fmt: skip
-    if teacher == "template":
+    if people:
+        yield from people.answers(requests)
+    elif teacher == "template":
         yield from lesson.template_answers(requests)
     elif requests:
         from moviebot.data.openai_teacher import OpenAITeacher

@@ -107,7 +107,8 @@ def test_the_other_reasons(tmp_path: Path, movies: list[Movie]) -> None:
     )  # fmt: skip
     clean(tmp_path)
     found = {reason: n for reason, n in read_report(tmp_path)["clean"]["rejected"].items() if n}
-    assert found.pop("unknown_movie") == 3
+    assert found.pop("unknown_movie") == 1
+    assert found.pop("invented_title") == 2
     assert found == {
         "superseded": 1, "repeated_pair": 1, "empty": 1, "ambiguous_title": 1, "malformed_json": 1,
         "seed_recommended": 1, "repeated_movie": 2, "too_few_recommended": 1,
@@ -318,7 +319,9 @@ def test_hostile_replies_are_rejected_and_counted(tmp_path: Path, movies: list[M
     entry = read_report(tmp_path)["clean"]
     assert entry["qa"]["kept"] == 1
     assert entry["rejected"]["malformed_json"] == 5
-    assert entry["rejected"]["unknown_movie"] == 4
+    assert entry["rejected"]["unknown_movie"] == 1
+    assert entry["rejected"]["invented_title"] == 2
+    assert entry["rejected"]["empty"] == 1
     assert any("ud800" in str(row["raw"]) for row in read_jsonl(tmp_path / "rejects.jsonl"))
 
 
