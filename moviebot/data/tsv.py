@@ -24,7 +24,7 @@ BLOCK_BYTES = 4 << 20  # Arrow reads up to 32 blocks ahead of the parser: 128 Mi
 POSITION = "position"
 _PACKED_BYTES = 1 << 18
 _GZIP_WBITS = 31  # 15 bits of window, and a gzip header
-_BROKEN = (EOFError, zlib.error, isal_zlib.error)
+_BROKEN = (EOFError, zlib.error, isal_zlib.IsalError)
 log = logging.getLogger(__name__)
 
 
