@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moviebot.data.cells import FOLDED_ALIKE, normalise_titles, parse_cells, parse_genres, parse_texts, parse_titles
@@ -17,6 +17,7 @@ WORDS = st.sampled_from(
 CELLS = st.lists(st.text(max_size=8) | st.lists(WORDS, max_size=3).map("".join), max_size=20)
 
 
+@settings(deadline=None)
 @given(CELLS)
 def test_texts_agree_with_the_parsers(cells: list[str]) -> None:
     assert parse_titles(pa.array(cells, pa.string())).to_pylist() == [parse_title(cell) for cell in cells]
@@ -32,6 +33,7 @@ def test_every_space_agrees() -> None:
     assert parse_titles(pa.array(cells)).to_pylist() == ["a b"] * len(spaces)
 
 
+@settings(deadline=None)
 @given(CELLS)
 def test_normalised_titles_agree(titles: list[str]) -> None:
     assert normalise_titles(pa.array(titles, pa.string())).to_pylist() == list(map(normalise_title, titles))
@@ -40,6 +42,7 @@ def test_normalised_titles_agree(titles: list[str]) -> None:
 ALIKE = [chr(code) for code in range(0x10000) if re.match(f"[{FOLDED_ALIKE}]", chr(code))]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from(ALIKE), max_size=8), max_size=20))
 def test_normalised_titles_of_common_scripts_agree(titles: list[str]) -> None:
     assert normalise_titles(pa.array(titles, pa.string())).to_pylist() == list(map(normalise_title, titles))

@@ -1,6 +1,6 @@
 import duckdb
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moviebot.data.schemas import Movie
@@ -11,6 +11,7 @@ YEARS = st.none() | st.integers(1990, 1993)
 MOVIES = st.lists(st.builds(Movie, st.just("tt"), st.just("Up"), year=YEARS, genres=GENRES, votes=YEARS), max_size=12)
 
 
+@settings(deadline=None, max_examples=60)
 @given(MOVIES, YEARS, st.integers(0, 3), st.sampled_from([0, 1, 1992]), GENRES, st.sampled_from([(), ("WAR",)]))
 def test_sql_passes_over_what_python_passes_over(
     movies: list[Movie], year: int | None, more: int, min_votes: int, genres: tuple[str, ...], excluded: tuple[str, ...]
