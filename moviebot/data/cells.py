@@ -19,6 +19,10 @@ _SPACES = r"\t-\r\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\
 _UNTIDY = rf"^$|^\\N$|^ | $|  |[{_SPACES}]"
 _PERHAPS_ABSENT = rf"{_UNTIDY}|(?i:^(?:\\n|nan|none|null|n/a|na|<na>)$)"
 
+# Characters, within ASCII and the commonest scripts of titles, that Arrow and Python fold alike: a test tries them all.
+FOLDED_ALIKE = r"\x00-\x7fÀ-ÖØ-Þà-öø-ÿЀ-џぁ-ゖァ-ヺー一-鿿"
+_MARKS = r"\x{300}-\x{36f}\x{3099}\x{309a}"  # what NFKD splits off these letters
+
 
 def parse_cells(
     cells: "pa.Array", parse: Callable[[str], Value | None], kind: "pa.DataType"
@@ -74,9 +78,10 @@ def normalise_titles(titles: "pa.Array") -> "pa.Array":
         >>> normalise_titles(pa.array(["Léon!", "Schindler's List", "?"])).to_pylist()
         ['leon', 'schindlers list', '?']
     """
-    plain = pc.replace_substring(pc.ascii_lower(titles), "'", "")
-    plain = pc.ascii_trim(pc.replace_substring_regex(plain, "[^a-z0-9]+", " "), " ")
-    simple = pc.and_(pc.string_is_ascii(titles), pc.not_equal(plain, ""))
+    plain = pc.utf8_normalize(pc.utf8_lower(titles), form="NFKD")
+    plain = pc.replace_substring_regex(plain, f"['{_MARKS}]+", "")
+    plain = pc.ascii_trim(pc.replace_substring_regex(plain, r"[^\p{L}\p{N}]+", " "), " ")
+    simple = pc.and_(pc.invert(pc.match_substring_regex(titles, f"[^{FOLDED_ALIKE}]")), pc.not_equal(plain, ""))
     rest = pa.array([normalise_title(title) for title in titles.filter(pc.invert(simple)).to_pylist()], pa.string())
     return pc.replace_with_mask(plain, pc.invert(simple), rest)
 

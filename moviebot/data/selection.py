@@ -83,7 +83,8 @@ class Selection:
         Returns:
             An expression: the name of the setting that passes the movie over, NULL where none does; and its parameters.
         """
-        have = r"string_split(lower(array_to_string(genres, chr(9))), chr(9))"
+        # DuckDB before 2 joins an empty list to NULL.
+        have = "string_split(coalesce(lower(array_to_string(genres, chr(9))), ''), chr(9))"
         cases = {
             "year": "year IS NULL OR year NOT BETWEEN $year_from AND $year_to" if self._bounds_years() else "false",
             "genres": f"NOT list_has_any({have}, $genres)" if self.genres else "false",

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ BLOCK_BYTES = 4 << 20  # Arrow reads up to 32 blocks ahead of the parser: 128 Mi
 POSITION = "position"
 _PACKED_BYTES = 1 << 18
 _GZIP_WBITS = 31  # 15 bits of window, and a gzip header
-_BROKEN = (EOFError, zlib.error, isal_zlib.error)
+_BROKEN: tuple[type[Exception], ...] = (EOFError, zlib.error, cast(type[Exception], isal_zlib.IsalError))
 log = logging.getLogger(__name__)
 
 

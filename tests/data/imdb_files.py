@@ -56,9 +56,11 @@ def write_imdb(folder: Path) -> Path:
     write_tsv(
         folder / "title.akas.tsv",
         [
-            ["titleId", "ordering", "title", "region"],
-            ["tt1", "1", "Die blaue Tür", "DE"],
-            ["tt1", "2", 'The "Blue" Door', "US"],
+            ["titleId", "ordering", "title", "region", "language"],
+            ["tt1", "1", "Die blaue Tür", "DE", "de"],
+            ["tt1", "2", 'The "Blue" Door', "US", "\\N"],
+            ["tt6", "1", "Tren de noche", "ES", "es"],
+            ["tt6", "2", "Nachtzug", "DE", "\\N"],
         ],
     )
     write_tsv(

@@ -1,7 +1,10 @@
 import gzip
-import json
 import logging
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.csv
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from moviebot.artefact import read_jsonl, read_report
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.schemas import read_catalogue
+from moviebot.data.tsv import BLOCK_BYTES
 from moviebot.errors import UserError
 from tests.conftest import SHARED_DATA
 from tests.data.imdb_files import BASICS, BASICS_HEADER, write_imdb, write_tsv
@@ -164,13 +168,130 @@ def test_directors_without_crew_file(tmp_path: Path) -> None:
         ({"min_votes": 100}, ["tt1"], {"votes": 3}),
         ({"limit": 2}, ["tt1", "tt6"], {"limit": 2}),
         ({"title_types": ("movie", "short")}, ["tt1", "tt2", "tt3", "tt5", "tt6"], {"title_type": 0}),
+        ({"genres": ("thriller", "Crime")}, ["tt1", "tt5", "tt6"], {"genres": 1}),
+        ({"exclude_genres": ("Crime",)}, ["tt2", "tt5", "tt6"], {"exclude_genres": 1}),
+        ({"adult": True}, ["tt1", "tt2", "tt4", "tt5", "tt6"], {"adult": 0}),
+        ({"genres": ("Thriller",), "year_from": 1955, "min_votes": 5}, ["tt6"], {"year": 2, "genres": 1, "votes": 0}),
     ],
 )
-def test_selection(tmp_path: Path, settings: dict[str, int], kept: list[str], why: dict[str, int]) -> None:
-    build_catalogue(tmp_path / "out", imdb_dir=write_imdb(tmp_path / "imdb"), **settings)  # type: ignore[arg-type]
+def test_selection(tmp_path: Path, settings: dict[str, Any], kept: list[str], why: dict[str, int]) -> None:
+    build_catalogue(tmp_path / "out", imdb_dir=write_imdb(tmp_path / "imdb"), **settings)
     assert [movie.tconst for movie in read_catalogue(tmp_path / "out" / "catalogue.parquet")] == kept
-    filtered = read_report(tmp_path / "out")["catalogue"]["filtered"]
-    assert {name: filtered[name] for name in why} == why
+    entry = read_report(tmp_path / "out")["catalogue"]
+    assert {name: entry["filtered"][name] for name in why} == why
+    assert entry["in"] == entry["kept"] + sum(entry["rejected"].values()) + sum(entry["filtered"].values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "akas", "filtered"),
+    [
+        ({}, [("La porte bleue", "Die blaue Tür"), ("Tren de noche", "Nachtzug")], {}),
+        ({"regions": ("de",)}, [("La porte bleue", "Die blaue Tür"), ("Nachtzug",)], {"regions": 2}),
+        ({"languages": ("es",)}, [("La porte bleue",), ("Tren de noche",)], {"languages": 3}),
+        ({"regions": ("DE", "US"), "languages": ("de",)}, [("La porte bleue", "Die blaue Tür"), ()],
+         {"regions": 1, "languages": 2}),
+    ],
+)  # fmt: skip
+def test_regions_and_languages_of_akas(
+    tmp_path: Path, settings: dict[str, Any], akas: list[tuple[str, ...]], filtered: dict[str, int]
+) -> None:
+    build_catalogue(tmp_path / "out", imdb_dir=write_imdb(tmp_path / "imdb"), **settings)
+    movies = {movie.tconst: movie for movie in read_catalogue(tmp_path / "out" / "catalogue.parquet")}
+    assert [movies[tconst].akas for tconst in ("tt1", "tt6")] == akas
+    assert read_report(tmp_path / "out")["catalogue"]["files"]["title.akas.tsv"].get("filtered", {}) == filtered
+
+
+def test_settings_are_checked_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--year_from 2020 is after .*--limit 0.*--genres holds an empty word.*drama"):
+        build_catalogue(
+            tmp_path, sample=True, year_from=2020, year_to=2017, limit=0, genres=("Drama", " "),
+            exclude_genres=("drama",),
+        )  # fmt: skip
+
+
+def test_duplicate_rows_of_every_file_are_counted(tmp_path: Path) -> None:
+    """The first row stands; the same actor in two roles is no duplicate row, and is named once."""
+    folder = write_imdb(tmp_path / "imdb")
+    once = tmp_path / "once"
+    build_catalogue(once, imdb_dir=folder)
+    more = {
+        "title.basics": "tt1\tmovie\tTwice\tTwice\t0\t1990\t\\N\t90\tDrama\n",
+        "title.ratings": "tt1\t2.0\t3\ntt99\t2.0\t3\ntt99\t2.0\t3\n",
+        "title.crew": "tt1\tnm5\t\\N\n",
+        "title.principals": 'tt1\t1\tnm4\tactor\t\\N\t\\N\ntt1\t9\tnm4\tself\t\\N\t\\N\ntt1\tx\tnm3\tself\t\\N\t"\n',
+        "name.basics": "nm4\tSomebody Else\n",
+        "title.akas": "tt1\t1\tDie blaue Tür\tDE\tde\n",
+        "descriptions": "tt1\tAnother.\ttest\n",
+    }
+    for stem, rows in more.items():
+        with (folder / f"{stem}.tsv").open("a", encoding="utf-8") as handle:
+            handle.write(rows)
+    build_catalogue(tmp_path / "twice", imdb_dir=folder)
+    assert (tmp_path / "twice" / "catalogue.parquet").read_bytes() == (once / "catalogue.parquet").read_bytes()
+    files = read_report(tmp_path / "twice")["catalogue"]["files"]
+    assert {name: counts["rejected"] for name, counts in files.items()} == {
+        f"{stem}.tsv": {"duplicate_id": 1, **({"bad_value": 1} if stem == "title.principals" else {})} for stem in more
+    }
+    raws = [row["raw"] for row in read_jsonl(tmp_path / "twice" / "rejects.jsonl") if row["reason"] == "duplicate_id"]
+    assert len(raws) == len(more)
+    assert raws[0].endswith("tt1\tmovie\tTwice\tTwice\t0\t1990\t90\tDrama")
+
+
+def test_bad_rows_of_every_file_are_counted(tmp_path: Path) -> None:
+    folder = write_imdb(tmp_path / "imdb")
+    build_catalogue(tmp_path / "good", imdb_dir=folder)
+    for path in folder.glob("*.tsv"):
+        columns = path.read_bytes().split(b"\n")[0].count(b"\t") + 1
+        with path.open("ab") as handle:
+            handle.write(b"\t".join([b"tt1"] * (columns + 1)) + b"\n" + b"\t".join([b"\xe9"] * columns) + b"\ntt1\tcut")
+    build_catalogue(tmp_path / "bad", imdb_dir=folder)
+    names = ("catalogue.parquet", "similar.jsonl")
+    assert [(tmp_path / "good" / name).read_bytes() for name in names] == [
+        (tmp_path / "bad" / name).read_bytes() for name in names
+    ]
+    files = read_report(tmp_path / "bad")["catalogue"]["files"]
+    assert len(files) == 7
+    for counts in files.values():
+        assert counts["rejected"] == {"bad_row": 1, "not_utf8": 1, "cut_line": 1}
+
+
+def test_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    folder = write_imdb(tmp_path / "imdb")
+    (folder / "title.crew.tsv").write_text("")
+    write_tsv(folder / "name.basics.tsv", [["nconst", "name"]])
+    with pytest.raises(UserError, match=r"title\.crew\.tsv is empty.*name\.basics\.tsv lacks the column"):
+        build_catalogue(tmp_path / "out", imdb_dir=folder)
+
+
+def test_rejects_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """A broken file can have millions of bad rows: all are counted, the first ones kept."""
+    folder = write_imdb(tmp_path / "imdb")
+    with (folder / "title.basics.tsv").open("a", encoding="utf-8") as handle:
+        handle.write("tt7\tmovie\tToo few\n" * 10_003)
+    build_catalogue(tmp_path / "out", imdb_dir=folder)
+    entry = read_report(tmp_path / "out")["catalogue"]
+    assert entry["rejected"]["bad_row"] == 10_003
+    assert entry["rejects_not_in_file"] == {"bad_row": 3}
+    assert len(read_jsonl(tmp_path / "out" / "rejects.jsonl")) == 10_000
+
+
+def test_scratch_of_a_killed_run_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    old = tmp_path / "out" / f".imdb.{int(dead.stdout)}.tmp"
+    old.mkdir(parents=True)
+    (old / "spilled").write_text("x")
+    build_catalogue(tmp_path / "out", imdb_dir=write_imdb(tmp_path / "imdb"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "catalogue.parquet", "rejects.jsonl", "report.json", "similar.jsonl",
+    ]  # fmt: skip
+
+
+def test_line_longer_than_a_block_is_told(tmp_path: Path) -> None:
+    folder = write_imdb(tmp_path / "imdb")
+    with (folder / "title.akas.tsv").open("a", encoding="utf-8") as handle:
+        handle.write("tt1\t1\t" + "x" * (3 * BLOCK_BYTES) + "\tDE\tde\n")
+    with pytest.raises(UserError, match=r"title\.akas\.tsv can't be read as a TSV"):
+        build_catalogue(tmp_path / "out", imdb_dir=folder)
 
 
 def test_no_folder_no_file_no_rows_wrong_columns(tmp_path: Path) -> None:
@@ -204,10 +325,40 @@ def test_similar_lines_are_checked(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not (SHARED_DATA / "imdb-tsv-sample").is_dir(), reason="no shared data here")
 def test_real_imdb_head(tmp_path: Path) -> None:
-    build_catalogue(tmp_path / "out", imdb_dir=SHARED_DATA / "imdb-tsv-sample", min_votes=50)
+    """Each row of the real files is kept, filtered or rejected for a reason that a plain loop over the lines finds."""
+    folder = SHARED_DATA / "imdb-tsv-sample"
+    build_catalogue(tmp_path / "out", imdb_dir=folder, min_votes=50, exclude_genres=("War",))
     entry = read_report(tmp_path / "out")["catalogue"]
-    assert entry["in"] == 29886 == entry["kept"] + sum(entry["rejected"].values()) + sum(entry["filtered"].values())
-    assert entry["rejected"]["cut_line"] == 1
-    assert entry["files"]["title.ratings.tsv"]["rejected"] == {"cut_line": 1}
-    assert entry["kept"] > 1000
-    assert json.dumps(entry)
+    ratings = (folder / "title.ratings.tsv").read_bytes().decode().split("\n")[1:]
+    rated = {line.split("\t")[0]: line.split("\t")[1:] for line in ratings[:-1]}
+    lines = (folder / "title.basics.tsv").read_bytes().decode().split("\n")[1:]
+    assert lines[-1] == "tt0030427\tmo"
+    kept, seen, filtered = {}, set(), Counter(dict.fromkeys(entry["filtered"], 0))
+    for line in lines[:-1]:
+        tconst, kind, title, original, adult, year, _, runtime, genres = line.split("\t")
+        assert tconst not in seen
+        assert title not in ("", "\\N")
+        seen.add(tconst)
+        votes = int(rated[tconst][1]) if tconst in rated else 0
+        if adult == "1":
+            filtered["adult"] += 1
+        elif kind != "movie":
+            filtered["title_type"] += 1
+        elif "War" in genres.split(","):
+            filtered["exclude_genres"] += 1
+        elif votes < 50:
+            filtered["votes"] += 1
+        else:
+            kept[tconst] = (
+                title, original, None if year == "\\N" else int(year), None if runtime == "\\N" else int(runtime),
+                () if genres == "\\N" else tuple(genres.split(",")), float(rated[tconst][0]), votes,
+            )  # fmt: skip
+    movies = read_catalogue(tmp_path / "out" / "catalogue.parquet")
+    fields = ("title", "original_title", "year", "runtime_minutes", "genres", "rating", "votes")
+    assert {movie.tconst: tuple(getattr(movie, name) for name in fields) for movie in movies} == kept
+    assert [movie.tconst for movie in movies] == list(kept)
+    assert entry["filtered"] == dict(filtered)
+    assert entry["rejected"] == {**dict.fromkeys(entry["rejected"], 0), "cut_line": 1}
+    assert (entry["in"], entry["kept"]) == (len(lines), len(kept))
+    assert len(kept) > 1000
+    assert entry["files"]["title.ratings.tsv"] == {"in": len(ratings), "rejected": {"cut_line": 1}}
