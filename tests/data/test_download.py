@@ -149,7 +149,7 @@ def test_a_file_that_changes_between_tries_is_not_mixed(folder: Path, mirror: Mi
 
 @pytest.mark.parametrize("told", ["ETag", "Last-Modified", "Content-Range", "start"])
 def test_the_rest_of_another_file_is_not_taken(folder: Path, mirror: Mirror, basics: bytes, told: str) -> None:
-    """A server that does not heed If-Range: each of its headers alone gives it away."""
+    """A server that does not heed If-Range: each of its headers alone gives it away, whatever the bytes."""
     headers = {**mirror.validators(NAME), "Content-Range": f"bytes 100000-{len(basics) - 1}/{len(basics)}"}
     headers[{"start": "Content-Range"}.get(told, told)] = {
         "ETag": '"other"',
@@ -158,7 +158,7 @@ def test_the_rest_of_another_file_is_not_taken(folder: Path, mirror: Mirror, bas
         "start": f"bytes 99999-{len(basics) - 1}/{len(basics)}",
     }[told]
     named = {name.replace("-", "_"): value for name, value in headers.items()}
-    mirror.faults[NAME] = [cut(100_000), send(bytes(len(basics) - 100_000), 206, **named)]
+    mirror.faults[NAME] = [cut(100_000), send(basics[100_000:], 206, **named)]
     fetch(folder, mirror)
     assert_whole(folder, mirror)
     assert [headers.get("Range") for headers in mirror.asked(NAME)] == [None, "bytes=100000-", None]
