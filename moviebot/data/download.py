@@ -75,11 +75,6 @@ def _fetch(client: httpx.Client, url: httpx.URL, path: Path, progress: Progress,
     """Bring one file up to date; return False where the one here is the server's."""
     task = progress.add_task(path.name, total=None)
     file = RemoteFile(client, url, path, lambda done, total: progress.update(task, completed=done, total=total))
-    if file.has_whole_part():
-        if find_gzip_fault(file.part) is None:
-            file.place()
-        else:
-            file.drop_part()
     fault: str | None = None
     for _ in range(2):
         if not _request_until_whole(file, first_wait_s):

@@ -212,6 +212,14 @@ def test_416_is_a_whole_part_or_a_wrong_one(folder: Path, mirror: Mirror, more: 
     assert mirror.asked(NAME)[0]["Range"] == f"bytes={len(mirror.files[NAME] + more)}-"
 
 
+def test_a_part_that_is_too_long_takes_no_try_from_the_files_that_come(folder: Path, mirror: Mirror) -> None:
+    leave_part(folder, mirror, mirror.files[NAME] + b"too much", None)
+    mirror.faults[NAME] = [Handler.serve, send(mirror.files[NAME][:-1])]
+    fetch(folder, mirror)
+    assert_whole(folder, mirror)
+    assert len(mirror.asked(NAME)) == 3
+
+
 def test_a_part_from_another_mirror_or_with_broken_words_is_not_gone_on_with(folder: Path, mirror: Mirror) -> None:
     leave_part(folder, mirror, b"x" * 1000, len(mirror.files[NAME]), url="http://other.example/")
     (folder / "title.akas.tsv.gz.part").write_bytes(b"x")
