@@ -154,7 +154,7 @@ class RemoteFile:
         return {name: value for name, value in headers.items() if value is not None}
 
     def _settle_unsatisfied_range(self, response: httpx.Response) -> None:
-        """Take the part as whole where the server says that its file is just as long (a kill came before the rename)."""
+        """Take the part as whole where the server's file is just as long (a kill came before the rename)."""
         match = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != self.part.stat().st_size:
             self.drop_part()
