@@ -181,7 +181,7 @@ def expand_shorthand(function: Callable[..., object], arguments: list[str]) -> l
             expanded.append(f"[{word}]")
         elif equals and _is_mapping(kinds.get(flag)) and not value.lstrip().startswith("{"):
             expanded.append(f"{flag}={_write_mapping(flag, value)}")
-        elif _is_mapping(kinds.get(before)) and not word.lstrip().startswith(("{", "--")):
+        elif _is_mapping(kinds.get(before)) and not word.lstrip().startswith(("{", "--", "null")):
             expanded.append(_write_mapping(before, word))
         else:
             expanded.append(word)

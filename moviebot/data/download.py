@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from moviebot import __version__
 from moviebot.data.remote_file import DownloadError, RemoteFile, TryAgain, find_gzip_fault
@@ -75,11 +75,6 @@ def _fetch(client: httpx.Client, url: httpx.URL, path: Path, progress: Progress,
     """Bring one file up to date; return False where the one here is the server's."""
     task = progress.add_task(path.name, total=None)
     file = RemoteFile(client, url, path, lambda done, total: progress.update(task, completed=done, total=total))
-    if file.has_whole_part():
-        if find_gzip_fault(file.part) is None:
-            file.place()
-        else:
-            file.drop_part()
     fault: str | None = None
     for _ in range(2):
         if not _request_until_whole(file, first_wait_s):
@@ -125,7 +120,7 @@ def _request_until_whole(file: RemoteFile, first_wait_s: float) -> bool:
 
 
 def _build_retrying(file: RemoteFile, first_wait_s: float) -> Retrying:
-    backoff = wait_exponential_jitter(initial=first_wait_s, max=MAX_WAIT_S, jitter=first_wait_s)
+    backoff = wait_exponential(multiplier=first_wait_s, max=MAX_WAIT_S) + wait_random(0, first_wait_s)
 
     def say_wait(state: RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0

@@ -119,11 +119,6 @@ class RemoteFile:
                 self._refuse(response)
         return True
 
-    def has_whole_part(self) -> bool:
-        """Say whether a part is here that is as long as the server said: a kill came before its rename."""
-        origin = self._read_origin(self.part)
-        return origin is not None and self.part.is_file() and self.part.stat().st_size == origin.size
-
     def place(self) -> None:
         """Give the part its name; a kill between the two steps is mended by the next run, the part being whole."""
         origin = self._read_origin(self.part) or Origin(self.shown_url)
@@ -159,7 +154,7 @@ class RemoteFile:
         return {name: value for name, value in headers.items() if value is not None}
 
     def _settle_unsatisfied_range(self, response: httpx.Response) -> None:
-        """Take the part as whole where the server says that its file is just as long; else start again."""
+        """Take the part as whole where the server's file is just as long (a kill came before the rename)."""
         match = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != self.part.stat().st_size:
             self.drop_part()

@@ -54,20 +54,16 @@ def read_columns(path: Path, is_enough: Callable[[list[str]], bool]) -> list[str
     suffix = find_suffix(path)
     if suffix == ".parquet":
         return list(_open_parquet(path).schema_arrow.names)
-    if suffix == ".jsonl":
-        seen: dict[str, None] = {}
-        for row in _read_json(path, Rejects("catalogue")):
-            if not row.keys() <= seen.keys():
-                seen.update(dict.fromkeys(row))
-                if is_enough(list(seen)):
-                    break
-        return list(seen)
-    with _open_text(path) as handle:
-        delimiter = detect_delimiter(path)
-        try:
+    try:
+        if suffix == ".jsonl":
+            return _read_keys(path, is_enough)
+        with _open_text(path) as handle:
+            delimiter = detect_delimiter(path)
             return _read_header(_parse_lines(handle, delimiter), delimiter)
-        except (csv.Error, *_BAD_GZIP) as error:
-            raise UserError(f"--table {path}, line 1: {error}: mend it, or save the table as .parquet") from error
+    except csv.Error as error:
+        raise UserError(f"--table {path}, line 1: {error}: mend its quotes, or save it as .tsv or .parquet") from error
+    except _BAD_GZIP as error:
+        raise _report_bad_gzip(path, error) from error
 
 
 def read_rows(path: Path, given: Mapping[str, str] | None, rejects: Rejects) -> Iterator[dict[str, Cell]]:
@@ -92,7 +88,7 @@ def read_rows(path: Path, given: Mapping[str, str] | None, rejects: Rejects) -> 
         else:
             yield from _read_delimited(path, given, rejects)
     except _BAD_GZIP as error:
-        raise UserError(f"--table {path} is not a whole gzip file ({error}): write it again") from error
+        raise _report_bad_gzip(path, error) from error
 
 
 def detect_delimiter(path: Path) -> str:
@@ -117,6 +113,10 @@ def _count_fitting(path: Path, delimiter: str) -> int:
         except (csv.Error, *_BAD_GZIP):
             pass  # with this delimiter, quotes stand where none may; what is wrong with the file shows when it is read
     return fitting
+
+
+def _report_bad_gzip(path: Path, error: Exception) -> UserError:
+    return UserError(f"--table {path} is not a whole gzip file ({error}): write it again")
 
 
 def _open_bytes(path: Path) -> BufferedIOBase:
@@ -237,6 +237,16 @@ def _read_json(path: Path, rejects: Rejects) -> Iterator[dict[str, object]]:
                 rejects.add("not_utf8", None, text)
             else:
                 yield row
+
+
+def _read_keys(path: Path, is_enough: Callable[[list[str]], bool]) -> list[str]:
+    seen: dict[str, None] = {}
+    for row in _read_json(path, Rejects("catalogue")):
+        if not row.keys() <= seen.keys():
+            seen.update(dict.fromkeys(row))
+            if is_enough(list(seen)):
+                break
+    return list(seen)
 
 
 def flatten_list(values: list[object]) -> list[str]:
