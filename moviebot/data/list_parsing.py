@@ -40,7 +40,7 @@ _YEAR_KEYS = ("year", "release_year", "released", "date")
 _ABOUT_KEYS = ("seed", "about", "for", "input", "query", "liked", "movie", "film", "title", "based_on", "similar_to")
 _JSON_START = re.compile(r'[\[{]\s*["\[{]')
 _FENCE = re.compile(r"^\s*```[\w-]*\s*$", re.MULTILINE)
-_NUMBERED = re.compile(r"^(\s{0,12})(?:\*\*)?[(\[#]?\d{1,3}\s?[.):\]|]\**\s+(?=\S)")
+_NUMBERED = re.compile(r"^(\s{0,12})(?:\*\*)?(?:\(\d{1,2}\)|\[\d{1,2}\]|#?\d{1,3}\s?[.):|])\**\s+(?=\S)")
 _BULLET = re.compile(r"^(\s{0,12})(?:[-*+•–—·▪►◦‣⁃]|\([a-z]\)|[a-z]\))\s+(?=\S)")
 _YEAR_TEXT = r"(?:18[89]|19\d|20\d)\d"
 _BRACKETED = re.compile(rf"\s*[(\[]\s*({_YEAR_TEXT})(?:\s*[-–/]\s*(?:{_YEAR_TEXT})?)?\s*(?:,[^)\]]{{0,60}})?[)\]]")
@@ -288,7 +288,8 @@ def _read_item(item: object) -> Name:
         return _read_item(f"{item[0]} ({item[1]})") if _is_name(item) else Name(str(item[:2])[:MAX_NAME_CHARS], ())
     text = "" if item is None else str(item)[:MAX_NAME_CHARS]
     marker = _NUMBERED.match(text)
-    return Name(text, read_name(text[marker.end() :] if marker and not text[:4].isdigit() else text))
+    numbered = read_name(text[marker.end() :]) if marker else ()  # "2. Heat"; but "9. April" is a film
+    return Name(text, (*read_name(text), *numbered))
 
 
 def _parse_dated(lines: list[str], dated: list[int]) -> ParsedList | None:

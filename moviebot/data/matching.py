@@ -1,6 +1,6 @@
 """Which movie does a name with a year mean? Exact titles, other titles, misspelt titles; otherwise none.
 
-Legend: K keys (spellings of titles), F n-gram features, Q names asked about at once.
+Legend: K keys (spellings of titles), F n-gram features.
 """
 
 import re
@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
+from rapidfuzz import process
 from rapidfuzz.distance import OSA
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -61,7 +62,6 @@ _ROMAN = {
     "third": "3rd",
 }  # fmt: skip
 _SAME = {"&": "and", "vs": "versus", "pt": "part", "vol": "volume", "dr": "doctor", "mr": "mister", "st": "saint"}
-_CHUNK = 64  # Q at a time
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ class TitleMatcher:
     akas, and by the part before or behind a colon where the year is right too). The year tells movies of one title
     apart; it may be one off, as festivals and cinemas differ: any other year is another film. Where it lacks,
     a title means the only movie of that name, else the one that was offered in the request, else the one that has twice
-    the votes of the next, else none ("ambiguous"). What no key equals is compared letter by letter with the keys
-    that share most n-grams; numbers must agree ("Rocky II" is no misspelt "Rocky III"), and a year allows more edits.
+    the votes of the next, else none ("ambiguous"). What no key equals is compared letter by letter with the keys of the
+    movies of those years, or without a year with those that share most n-grams; numbers must agree ("Rocky II" is no
+    misspelt "Rocky III"), and a year allows more edits.
 
     Args:
         movies: the catalogue.
@@ -137,7 +138,9 @@ class TitleMatcher:
         keys = make_keys(title)
         for key in keys:
             rows = self._rows.get(key)
-            if rows and (found := self._choose(key, rows, year)):
+            # "Lóve" and "Love" share a key: the one that is spelt so is meant.
+            spelt = [row for row in rows or () if self.movies[row].title == title and self._gap(row, year or 0) == 0]
+            if rows and (found := self._choose(key, spelt or rows, year)):
                 return found
         if year is not None:
             for key in keys:
@@ -177,8 +180,7 @@ class TitleMatcher:
             return None
         limit = _count_edits(key, DATED_EDIT_SHARE if year is not None else UNDATED_EDIT_SHARE)
         best: dict[int, tuple[float, int]] = {}
-        for position in self._pool(key):
-            other = self._keys[position]
+        for other in self._pool(key) if year is None else self._pool_dated(key, year, limit):
             edits = OSA.distance(key, other, score_cutoff=limit)
             if edits > limit or _numbers(key) != _numbers(other):
                 continue
@@ -193,13 +195,32 @@ class TitleMatcher:
         found, rows = self._settle([row for row, (cost, _) in best.items() if cost == nearest], "fuzzy")
         return found, rows
 
-    def _pool(self, key: str) -> list[int]:
-        """Return the positions of the keys that share most n-grams with one, best first."""
+    def _pool_dated(self, key: str, year: int, limit: int) -> list[str]:
+        """Return the keys of the year's movies, and of its neighbours', that are near enough."""
+        found = []
+        for told in (year, year - 1, year + 1):
+            near = process.extract(
+                key, self._dated_keys.get(told, ()), scorer=OSA.distance, score_cutoff=limit, limit=POOL
+            )
+            found += [other for other, _, _ in near]
+        return list(dict.fromkeys(found))
+
+    def _pool(self, key: str) -> list[str]:
+        """Return the keys that share most n-grams with one, best first."""
         vectoriser, matrix = self._ngrams
         scores = (vectoriser.transform([key]) @ matrix).toarray()[0]  # (1, F) @ (F, K) -> (K,)
         count = min(POOL, len(scores))
         best = np.argpartition(-scores, count - 1)[:count]
-        return [int(n) for n in sorted(best, key=lambda n: (-scores[n], n)) if scores[n] > 0]
+        return [self._keys[n] for n in sorted(best, key=lambda n: (-scores[n], n)) if scores[n] > 0]
+
+    @cached_property
+    def _dated_keys(self) -> dict[int, list[str]]:
+        keys: dict[int, dict[str, None]] = defaultdict(dict)
+        for key, rows in self._rows.items():
+            for row in rows:
+                if (year := self.movies[row].year) is not None:
+                    keys[year][key] = None
+        return {year: list(those) for year, those in keys.items()}
 
     @cached_property
     def _keys(self) -> list[str]:

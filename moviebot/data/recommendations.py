@@ -3,6 +3,7 @@
 Legend: N movies, Q movies asked about, P pairs, F features.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -103,7 +104,8 @@ def _build_features(movies: Sequence[Movie]) -> "sparse.csr_matrix":
     texts = [movie.description or "" for movie in movies]
     words = TfidfVectorizer(stop_words="english", sublinear_tf=True, max_df=0.2, dtype=np.float32)
     if len(movies) > 10 and any(texts):
-        matrices.append(words.fit_transform(texts) * np.float32(np.sqrt(WEIGHT_TEXT)))
+        with contextlib.suppress(ValueError):  # no word is rare enough to tell movies apart
+            matrices.append(words.fit_transform(texts) * np.float32(np.sqrt(WEIGHT_TEXT)))
     if not matrices:
         return sparse.csr_matrix((len(movies), 1), dtype=np.float32)
     return sparse.hstack(matrices, format="csr")  # (N, F)
