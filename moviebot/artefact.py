@@ -172,8 +172,7 @@ def write_stage_report(
         "inputs": {str(path): hash_path(path) for path in inputs},
         "outputs": {path.name: hash_path(path) for path in outputs},
     }
-    with write_whole(folder / REPORT_NAME) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_report(folder, report)
 
 
 def is_current(
@@ -203,6 +202,33 @@ def is_current(
     return entry.get("inputs") == {str(path): hash_path(path) for path in inputs} and entry.get("outputs") == {
         path.name: hash_path(path) for path in outputs
     }
+
+
+def accept_output(folder: Path, stage: str, name: str, before: str, after: str) -> None:
+    """Let a stage stay current though a later stage adds to its output.
+
+    Call it before the new file takes its place: a kill in between then makes the stage run again, never be skipped
+    wrongly.
+
+    Args:
+        folder: the data folder.
+        stage: the stage that wrote the output first.
+        name: the output's name.
+        before: the output's hash; where the report has another, the output is not that stage's, and nothing is done.
+        after: its hash once the later stage is through.
+    """
+    report = read_report(folder)
+    entry = report.get(stage)
+    outputs = entry.get("outputs") if isinstance(entry, dict) else None
+    if not isinstance(outputs, dict) or outputs.get(name) != before or before == after:
+        return
+    outputs[name] = after
+    _write_report(folder, report)
+
+
+def _write_report(folder: Path, report: Mapping[str, Any]) -> None:
+    with write_whole(folder / REPORT_NAME) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_versions() -> dict[str, str]:

@@ -7,6 +7,9 @@ what one row is)::
         |  moviebot catalogue   catalogue, descriptions beside the TSVs
         v
     catalogue.parquet (similar.jsonl: lists that came with the TSVs)
+        |  moviebot describe    descriptions: wikipedia | tmdb | imdb_pages | description_file; polite_http
+        v
+    descriptions.jsonl          what each source said, its licence and address; the catalogue takes the first text
         |  moviebot teach       teacher: template_teacher (wordings, recommendations) | openai_teacher
         v
     teacher_raw.jsonl           append-only, verbatim; teacher_runs.json says which of it counts

@@ -17,6 +17,15 @@ CatalogueReason = Literal[
     "no_title",
     "duplicate_id",
 ]
+DescribeReason = Literal[
+    "too_short",  # fewer words than a sentence about a plot has
+    "disambiguation",  # a page that lists the things of one name
+    "robots",  # robots.txt forbids the page
+    "cut_line",  # these and the next: a row of a file of descriptions
+    "bad_row",
+    "not_utf8",
+    "duplicate_id",
+]
 CleanReason = Literal[
     "duplicate_question",  # published fault 1: the same question, another answer
     "malformed_json",  # published fault 2
@@ -36,16 +45,23 @@ CleanReason = Literal[
     "too_few_recommended",  # nothing left of a list
     "too_many_recommended",  # the names behind the 200th of a list
 ]
-Reason = CatalogueReason | CleanReason
+Stage = Literal["catalogue", "describe", "clean"]
+Reason = CatalogueReason | DescribeReason | CleanReason
 CATALOGUE_REASONS: tuple[CatalogueReason, ...] = get_args(CatalogueReason)
+DESCRIBE_REASONS: tuple[DescribeReason, ...] = get_args(DescribeReason)
 CLEAN_REASONS: tuple[CleanReason, ...] = get_args(CleanReason)
+_REASONS: dict[Stage, tuple[Reason, ...]] = {  # in the order of the stages
+    "catalogue": CATALOGUE_REASONS,
+    "describe": DESCRIBE_REASONS,
+    "clean": CLEAN_REASONS,
+}
 
 
 class Rejects:
     """Collects what one stage throws away.
 
     Args:
-        stage: ``catalogue`` or ``clean``.
+        stage: ``catalogue``, ``describe`` or ``clean``.
         max_rows: rows to keep of one reason, so that a broken file of millions can't fill the memory; None keeps all.
             Every row is counted.
 
@@ -56,7 +72,7 @@ class Rejects:
         (1, 0)
     """
 
-    def __init__(self, stage: Literal["catalogue", "clean"], max_rows: int | None = None) -> None:
+    def __init__(self, stage: Stage, max_rows: int | None = None) -> None:
         self.stage = stage
         self.max_rows = max_rows
         self._counts: Counter[str] = Counter()
@@ -78,10 +94,7 @@ class Rejects:
 
     def count(self) -> dict[str, int]:
         """Return the number thrown away by reason; every reason of the stage shows, even at 0."""
-        return {
-            reason: self._counts[reason]
-            for reason in (CATALOGUE_REASONS if self.stage == "catalogue" else CLEAN_REASONS)
-        }
+        return {reason: self._counts[reason] for reason in _REASONS[self.stage]}
 
     def count_left_out(self) -> dict[str, int]:
         """Return how many rows were counted but not kept, by reason; empty where all were kept."""
@@ -92,7 +105,8 @@ class Rejects:
         """Put this stage's rows into ``folder/rejects.jsonl``, leaving the other stages' as they are."""
         path = folder / REJECTS_NAME
         others = [row for row in read_jsonl(path) if row.get("stage") != self.stage] if path.is_file() else []
-        rows = [*others, *self.rows] if self.stage == "clean" else [*self.rows, *others]
+        order = list(_REASONS)
+        rows = sorted([*others, *self.rows], key=lambda row: order.index(row["stage"]) if row["stage"] in order else 9)
         write_jsonl(path, rows)
 
 
