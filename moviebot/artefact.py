@@ -25,6 +25,7 @@ _VERSIONED = (
     "moviebot",
     "pandas",
     "pyarrow",
+    "duckdb",
     "torch",
     "transformers",
     "peft",

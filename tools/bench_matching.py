@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import random
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,14 +24,10 @@ from typing import Literal
 from rapidfuzz import fuzz, process
 from rapidfuzz.utils import default_process
 
-from moviebot.data.catalogue import sample_dir
-from moviebot.data.imdb import read_imdb
+from moviebot.data.catalogue import CATALOGUE_NAME, build_catalogue
 from moviebot.data.matching import TitleMatcher
-from moviebot.data.rejects import Rejects
-from moviebot.data.schemas import Movie
-from moviebot.data.selection import Selection
+from moviebot.data.schemas import Movie, read_catalogue
 from moviebot.data.splits import normalise_title
-from moviebot.data.table import read_table
 from moviebot.errors import UserError
 
 Year = Literal["right", "one off", "missing"]
@@ -95,10 +92,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read_movies(table: Path | None) -> list[Movie]:
     """Read a table, or the embedded sample."""
-    rejects = Rejects("catalogue")
-    if table is None:
-        return read_imdb(sample_dir(), Selection(), rejects).movies
-    return list(read_table(table, rejects)[0])
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        build_catalogue(out, table=table, sample=table is None)
+        return read_catalogue(out / CATALOGUE_NAME)
 
 
 def pick_half(movies: Sequence[Movie], half: str) -> list[Movie]:
