@@ -12,6 +12,7 @@ are corrupted in twenty ways. Movies fall in two halves: thresholds are chosen o
 import argparse
 import json
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -28,7 +29,7 @@ from moviebot.data.similarity import measure_similarity
 from moviebot.data.splits import split_movies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.corrupt_pairs import Case, corrupt_movies  # noqa: E402 - a script finds its neighbour by the folder above
+from tools.corrupt_pairs import Case, corrupt_movies
 
 GOOD_PAIRS = Path(__file__).resolve().parents[1] / "tests" / "data" / "good_pairs.jsonl"
 
@@ -133,10 +134,9 @@ def sweep(movies: Sequence[Movie], cases: Sequence[Case]) -> None:
             wrongly = sum(
                 verdict == "fixed wrongly" or (verdict == "fixed" != case.expected) for case, verdict in pairs
             )
-            print(
-                f"{name} {value}{' (chosen)' if value == kept else ''}: good kept {sum(good) / len(good):.4f}, "
-                f"bad found {sum(bad) / len(bad):.4f}, fixed {sum(fixed) / max(len(fixed), 1):.4f}, wrongly {wrongly}", flush=True
-            )  # fmt: skip
+            shares = [f"{what} {sum(found) / max(len(found), 1):.4f}"
+                      for what, found in (("good kept", good), ("bad found", bad), ("fixed", fixed))]  # fmt: skip
+            print(f"{name} {value}{' (chosen)' * (value == kept)}: {', '.join(shares)}, wrongly {wrongly}", flush=True)
         setattr(module, name, kept)
 
 
@@ -157,13 +157,20 @@ def time_cleaning(out: Path, movies: Sequence[Movie], number: int) -> None:
     started = time.perf_counter()
     sum(len(json.dumps(json.loads(line))) for line in (out / RAW_NAME).open(encoding="utf-8"))
     base = time.perf_counter() - started
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), measure_cpu()
     clean(out)
-    seconds = time.perf_counter() - started
+    seconds, spent = time.perf_counter() - started, measure_cpu() - spent
     entry = json.loads((out / "report.json").read_text(encoding="utf-8"))["clean"]
-    print(f"{number} replies, {entry['pairs_in']} pairs, {entry['qa']['kept']} kept: {seconds:.1f} s; "
-          f"reading and writing the file's JSON alone in the same run: {base:.2f} s (x {seconds / base:.1f})")  # fmt: skip
+    print(f"{number} replies, {entry['pairs_in']} pairs, {entry['qa']['kept']} kept")
+    print(f"{seconds:.1f} s, {spent:.1f} s of CPU")
+    print(f"reading and writing the file's JSON alone: {base:.2f} s; ratio {seconds / base:.1f}")
     print({key: entry[key] for key in ("rejected", "fixed_title", "borderline", "saved_by_similarity", "mended_json")})
+
+
+def measure_cpu() -> float:
+    """Return the CPU seconds of this process and of its children that ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The third stage: what the teachers wrote is judged, counted, split by movie, and turned into pairs."""
 
+import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,8 @@ def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
                         "look at what the teacher wrote, and teach again")  # fmt: skip
     builder = PairBuilder(movies, judge.splits, seed)
     question_rows, recommend_rows = builder.pair_questions(pairs), builder.pair_recommendations(lists)
-    write_jsonl(outputs[0], map(asdict, pairs))
-    write_jsonl(outputs[1], map(asdict, lists))
+    write_jsonl(outputs[0], map(vars, pairs))
+    write_jsonl(outputs[1], map(vars, lists))
     write_pairs(outputs[2], question_rows)
     write_pairs(outputs[3], recommend_rows)
     judge.rejects.write(out)
@@ -196,7 +197,10 @@ class Judge:
             winner, pair = best[candidate.judged.key], candidate.pair
             if candidate is not winner:
                 same = (pair.tconst, pair.answer) == (winner.pair.tconst, winner.pair.answer)
-                self._reject("repeated_pair" if same else "duplicate_question", pair.tconst, candidate.judged.raw)
+                raw = candidate.judged.raw or json.dumps(
+                    {"question": pair.question, "answer": pair.answer}, ensure_ascii=False
+                )
+                self._reject("repeated_pair" if same else "duplicate_question", pair.tconst, raw)
             elif candidate.judged.fault:
                 self._reject(candidate.judged.fault, pair.tconst, candidate.judged.raw)
             else:

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
@@ -81,6 +82,7 @@ class TitleIndex:
     def __init__(self, movies: Iterable[Movie]) -> None:
         movies = list(movies)
         self._titles = {title.normal for movie in movies for title in titles_of(movie)}
+        self._neighbours = {pair for normal in self._titles for words in [normal.split()] for pair in pairwise(words)}
         self._by_length: dict[int, list[str]] = defaultdict(list)
         for normal in sorted(self._titles):
             self._by_length[len(normal)].append(normal)
@@ -168,6 +170,9 @@ class TitleIndex:
         return bool(places) and all(self._find_longer(words, place, place + len(title), own) for place in places)
 
     def _find_longer(self, words: Sequence[str], start: int, end: int, own: set[str]) -> bool:
+        before, behind = tuple(words[max(0, start - 1) : start + 1]), tuple(words[end - 1 : end + 1])
+        if before not in self._neighbours and behind not in self._neighbours:
+            return False  # nearly always: no title has the words around this one beside it
         for first in range(max(0, start - _MAX_WORDS_AROUND), start + 1):
             for last in range(end, min(len(words), end + _MAX_WORDS_AROUND) + 1):
                 longer = " ".join(words[first:last])
