@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, help="a table of movies; the embedded sample by default")
     parser.add_argument("--movies", type=int, default=2000, help="corrupt the pairs of at most so many movies")
+    parser.add_argument("--seed", type=int, default=0, help="other movies, wordings and corruptions")
     parser.add_argument("--sweep", action="store_true", help="other thresholds, on the half that chooses")
     parser.add_argument("--replies", type=int, help="time the cleaning of so many replies instead")
     parser.add_argument("--show", type=int, default=0, help="print so many wrong verdicts of each kind")
@@ -50,8 +51,8 @@ def main() -> None:
         if args.replies:
             time_cleaning(out, movies, args.replies)
             return
-        chosen = random.Random(0).sample(movies, min(len(movies), args.movies))
-        cases = corrupt_movies(chosen, movies, GOOD_PAIRS if args.table is None else None)
+        chosen = random.Random(args.seed).sample(movies, min(len(movies), args.movies))
+        cases = corrupt_movies(chosen, movies, GOOD_PAIRS if args.table is None else None, args.seed)
         chosen_on, reported = [[case for case in cases if case.half == half] for half in (0, 1)]
         if args.sweep:
             sweep(movies, chosen_on)

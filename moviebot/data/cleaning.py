@@ -26,6 +26,7 @@ QA_NAME = "qa.jsonl"
 RECOMMENDATIONS_NAME = "recommendations.jsonl"
 QUESTION_PAIRS_NAME = "question_pairs.parquet"
 RECOMMEND_PAIRS_NAME = "recommend_pairs.parquet"
+QUIET_REPLIES = 1000  # fewer take less than two seconds, so no progress bar
 log = logging.getLogger(__name__)
 
 
@@ -156,7 +157,8 @@ class Judge:
     def _judge_questions(self, replies: Sequence[Reply]) -> list[_Candidate]:
         """Return the pairs that say what they are about, borderline answers looked at; reject the others."""
         tasks = [(self._movies[reply.tconst], reply) for reply in replies]
-        judged = track(judge_all(list(self._movies.values()), tasks), "clean", total=len(tasks), transient=True)
+        judged = track(judge_all(list(self._movies.values()), tasks), "clean", total=len(tasks), transient=True,
+                       disable=len(tasks) < QUIET_REPLIES)  # fmt: skip
         candidates: list[_Candidate] = []
         for (movie, reply), found in zip(tasks, judged, strict=True):
             self.counts["mended_json"] += found.mended

@@ -26,6 +26,7 @@ _PROBE = 70.0  # partial ratio below which no window can be near enough: three e
 _MAX_WORDS_AROUND = 5
 _VOCABULARY_MOVIES = 20_000
 _ARTICLE = re.compile(r"^(the|a|an) (?=\w{4})", re.I)
+_LAST_ARTICLE = re.compile(r"^(.+), (the|a|an|le|la|les|el|il|der|die|das)$", re.I)  # Jungle Book, The
 _PRONOUNS = frozenset(
     ["i", "it", "he", "she", "him", "they", "them", "this", "that", "these", "those", "we", "us", "you", "me"]
 )
@@ -50,12 +51,12 @@ class Title:
 
 @lru_cache(maxsize=64)  # a movie's pairs come one after the other
 def titles_of(movie: Movie) -> tuple[Title, ...]:
-    """Return the movie's title, original title and other titles, each also without its article."""
+    """Return the movie's title, original title and other titles, also without article, and "and" for "&"."""
     found: dict[str, Title] = {}
     for title in (movie.title, movie.original_title, *movie.akas):
         if title:
-            text = clean_text(title)
-            for form in (text, _ARTICLE.sub("", text)):
+            text = _LAST_ARTICLE.sub(r"\2 \1", clean_text(title))
+            for form in (text, _ARTICLE.sub("", text), text.replace(" & ", " and ")):
                 found.setdefault(normalise_title(form), Title(normalise_title(form), form))
     return tuple(title for title in found.values() if title.normal)
 

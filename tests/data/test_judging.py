@@ -147,6 +147,11 @@ def test_a_description_that_denies_nothing_is_not_denied() -> None:
     assert rate_support("What is The Blue Door about?", denied, "plot", DOOR).fault == "unsupported_answer"
 
 
+def test_a_letter_that_folds_to_two_hides_no_name() -> None:
+    answer = "It was directed by Susanne Sachße and Ann Ash."
+    assert not is_supported("Who directed The Blue Door?", answer, "director", DOOR)
+
+
 def test_the_fuller_answer_scores_higher() -> None:
     both = rate_support("Who directed The Blue Door?", "It was directed by Ann Ash and Bo Birk.", "director", DOOR)
     one = rate_support("Who directed The Blue Door?", "It was directed by Ann Ash.", "director", DOOR)
@@ -158,6 +163,7 @@ CATALOGUE = [
     DOOR, Movie("tt4", "Harbour Lights"), Movie("tt5", "Harbor Lights"), Movie("tt6", "Aliens", year=1986),
     Movie("tt7", "Alien", year=1979), Movie("tt8", "Jaws"), Movie("tt9", "Airplane!"), Movie("tt10", "Night Train 2"),
     Movie("tt11", "Night Train 3"), Movie("tt12", "It"), Movie("tt13", "The Godfather"), Movie("tt14", "Alien Nation"),
+    Movie("tt16", "Blues, The"), Movie("tt17", "Mice & Men"),
     Movie("tt15", "Dentists", description="A jaw aches, and the night is long. The train is late."),
 ]  # fmt: skip
 INDEX = TitleIndex(CATALOGUE)
@@ -194,6 +200,9 @@ def test_misspelt_titles_are_fixed_where_that_is_safe(title: str, question: str,
         ("It", "Who directed it?", False),
         ("It", "Who directed It?", True),
         ("It", "It is good, who directed this?", False),
+        ("Blues, The", "Who is in The Blues?", True),
+        ("Blues, The", "Who is in Blues, The?", True),
+        ("Mice & Men", "Who is in Mice and Men?", True),
         ("The Godfather", "Can you name the Godfather's director?", True),
         ("Jaws", "Who lies in the jawsome sea?", False),
     ],
