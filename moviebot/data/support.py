@@ -152,6 +152,7 @@ class _Context:
         stems: the first letters of all words.
         pairs: neighbouring words.
         people: words of the names of directors and cast.
+        first_names: the first words of them.
         described: the description's words in their order, between spaces.
         denies: the description itself says what is not.
     """
@@ -161,6 +162,7 @@ class _Context:
     stems: frozenset[str]
     pairs: frozenset[tuple[str, str]]
     people: frozenset[str]
+    first_names: frozenset[str]
     described: str
     denies: bool
 
@@ -181,6 +183,7 @@ def _read_context(movie: Movie) -> _Context:
         stems=frozenset(_stems(facts)),
         pairs=frozenset(_pair_words(facts)),
         people=frozenset(word for name in (*movie.directors, *movie.cast) for word in _name_words(name)),
+        first_names=frozenset(word for name in (*movie.directors, *movie.cast) for word in _name_words(name)[:1]),
         described=f" {' '.join(_TOKEN.findall(_fold(described)))} ",
         denies=bool(_NEGATION.search(described)),
     )
@@ -219,9 +222,12 @@ def _names_stand(answer: str, context: _Context) -> bool:
                 continue  # a Japanese warlord, where the facts say Japan
             if word[0].isupper() and not {plain, f"{plain}'s"} & known and plain not in ("i", "imdb", "the", "a", "an"):
                 return False
-    people = context.people
-    # Ann Ash and Bo Birk do not make an Ann Birk.
-    return all(pair in context.pairs for pair in _pair_words(answer) if pair[0] in people and pair[1] in people)
+    # Ann Ash and Bo Birk do not make an Ann Birk, nor is there an Ann Young where a woman is young.
+    return all(
+        pair in context.pairs
+        for pair in _pair_words(answer)
+        if pair[0] in context.first_names or (pair[0] in context.people and pair[1] in context.people)
+    )
 
 
 def _pair_words(text: str) -> set[tuple[str, str]]:

@@ -55,8 +55,9 @@ def titles_of(movie: Movie) -> tuple[Title, ...]:
     found: dict[str, Title] = {}
     for title in (movie.title, movie.original_title, *movie.akas):
         if title:
-            text = _LAST_ARTICLE.sub(r"\2 \1", clean_text(title))
-            for form in (text, _ARTICLE.sub("", text), text.replace(" & ", " and ")):
+            written = clean_text(title)
+            text = _LAST_ARTICLE.sub(r"\2 \1", written)
+            for form in (text, _ARTICLE.sub("", text), text.replace(" & ", " and "), written):
                 found.setdefault(normalise_title(form), Title(normalise_title(form), form))
     return tuple(title for title in found.values() if title.normal)
 
