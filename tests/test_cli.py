@@ -24,7 +24,7 @@ def complain(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 class TestMistakes:
     def test_unknown_command_lists_the_commands(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "catalogue, teach, clean" in complain(capsys, "tech")
+        assert "catalogue, describe, teach, clean" in complain(capsys, "tech")
 
     def test_unknown_flag_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "--sed" in complain(capsys, "clean", "--out", "x", "--sed", "3")

@@ -12,6 +12,7 @@ are corrupted in twenty ways. Movies fall in two halves: thresholds are chosen o
 import argparse
 import json
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, help="a table of movies; the embedded sample by default")
     parser.add_argument("--movies", type=int, default=2000, help="corrupt the pairs of at most so many movies")
+    parser.add_argument("--seed", type=int, default=0, help="other movies, wordings and corruptions")
     parser.add_argument("--sweep", action="store_true", help="other thresholds, on the half that chooses")
     parser.add_argument("--replies", type=int, help="time the cleaning of so many replies instead")
     parser.add_argument("--show", type=int, default=0, help="print so many wrong verdicts of each kind")
@@ -49,8 +51,8 @@ def main() -> None:
         if args.replies:
             time_cleaning(out, movies, args.replies)
             return
-        chosen = random.Random(0).sample(movies, min(len(movies), args.movies))
-        cases = corrupt_movies(chosen, movies, GOOD_PAIRS if args.table is None else None)
+        chosen = random.Random(args.seed).sample(movies, min(len(movies), args.movies))
+        cases = corrupt_movies(chosen, movies, GOOD_PAIRS if args.table is None else None, args.seed)
         chosen_on, reported = [[case for case in cases if case.half == half] for half in (0, 1)]
         if args.sweep:
             sweep(movies, chosen_on)
@@ -133,10 +135,9 @@ def sweep(movies: Sequence[Movie], cases: Sequence[Case]) -> None:
             wrongly = sum(
                 verdict == "fixed wrongly" or (verdict == "fixed" != case.expected) for case, verdict in pairs
             )
-            print(
-                f"{name} {value}{' (chosen)' if value == kept else ''}: good kept {sum(good) / len(good):.4f}, "
-                f"bad found {sum(bad) / len(bad):.4f}, fixed {sum(fixed) / max(len(fixed), 1):.4f}, wrongly {wrongly}", flush=True
-            )  # fmt: skip
+            shares = [f"{what} {sum(found) / max(len(found), 1):.4f}"
+                      for what, found in (("good kept", good), ("bad found", bad), ("fixed", fixed))]  # fmt: skip
+            print(f"{name} {value}{' (chosen)' * (value == kept)}: {', '.join(shares)}, wrongly {wrongly}", flush=True)
         setattr(module, name, kept)
 
 
@@ -157,13 +158,20 @@ def time_cleaning(out: Path, movies: Sequence[Movie], number: int) -> None:
     started = time.perf_counter()
     sum(len(json.dumps(json.loads(line))) for line in (out / RAW_NAME).open(encoding="utf-8"))
     base = time.perf_counter() - started
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), measure_cpu()
     clean(out)
-    seconds = time.perf_counter() - started
+    seconds, spent = time.perf_counter() - started, measure_cpu() - spent
     entry = json.loads((out / "report.json").read_text(encoding="utf-8"))["clean"]
-    print(f"{number} replies, {entry['pairs_in']} pairs, {entry['qa']['kept']} kept: {seconds:.1f} s; "
-          f"reading and writing the file's JSON alone in the same run: {base:.2f} s (x {seconds / base:.1f})")  # fmt: skip
+    print(f"{number} replies, {entry['pairs_in']} pairs, {entry['qa']['kept']} kept")
+    print(f"{seconds:.1f} s, {spent:.1f} s of CPU")
+    print(f"reading and writing the file's JSON alone: {base:.2f} s; ratio {seconds / base:.1f}")
     print({key: entry[key] for key in ("rejected", "fixed_title", "borderline", "saved_by_similarity", "mended_json")})
+
+
+def measure_cpu() -> float:
+    """Return the CPU seconds of this process and of its children that ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 if __name__ == "__main__":

@@ -106,13 +106,14 @@ class Good:
     topic: str | None
 
 
-def corrupt_movies(chosen: Sequence[Movie], movies: Sequence[Movie], by_hand: Path | None) -> list[Case]:
+def corrupt_movies(chosen: Sequence[Movie], movies: Sequence[Movie], by_hand: Path | None, seed: int = 0) -> list[Case]:
     """Write good pairs of movies and spoil each movie's in every way that applies.
 
     Args:
         chosen: the movies to write about.
         movies: the whole catalogue.
         by_hand: a file of good pairs written by hand.
+        seed: another seed gives other wordings and other corruptions.
     """
     titles: dict[str, int] = {}
     for movie in movies:
@@ -124,7 +125,7 @@ def corrupt_movies(chosen: Sequence[Movie], movies: Sequence[Movie], by_hand: Pa
         hand.setdefault(row["tconst"], []).append(Good("by hand", row["question"], row["answer"], row["topic"]))
     cases: list[Case] = []
     for movie in chosen:
-        rng = random.Random(movie.tconst)
+        rng = random.Random(f"{seed}:{movie.tconst}")
         if titles[normalise_title(movie.title)] > 1 or not any(char.isalpha() for char in movie.title):
             continue
         goods = [*_write_template(movie, rng), *_write_free(movie, rng)]

@@ -1,10 +1,11 @@
 """The third stage: what the teachers wrote is judged, counted, split by movie, and turned into pairs."""
 
+import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ QA_NAME = "qa.jsonl"
 RECOMMENDATIONS_NAME = "recommendations.jsonl"
 QUESTION_PAIRS_NAME = "question_pairs.parquet"
 RECOMMEND_PAIRS_NAME = "recommend_pairs.parquet"
+QUIET_REPLIES = 1000  # fewer take less than two seconds, so no progress bar
 log = logging.getLogger(__name__)
 
 
@@ -68,8 +70,8 @@ def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
     question_rows, recommend_rows = builder.pair_questions(pairs), builder.pair_recommendations(lists)
     leakage = find_leakage(movies, judge.splits, pairs, lists, [*question_rows, *recommend_rows])
     leakage.check()
-    write_jsonl(outputs[0], map(asdict, pairs))
-    write_jsonl(outputs[1], map(asdict, lists))
+    write_jsonl(outputs[0], map(vars, pairs))
+    write_jsonl(outputs[1], map(vars, lists))
     write_pairs(outputs[2], question_rows)
     write_pairs(outputs[3], recommend_rows)
     judge.rejects.write(out)
@@ -153,7 +155,8 @@ class Judge:
     def _judge_questions(self, replies: Sequence[Reply]) -> list[_Candidate]:
         """Return the pairs that say what they are about, borderline answers looked at; reject the others."""
         tasks = [(self._movies[reply.tconst], reply) for reply in replies]
-        judged = track(judge_all(list(self._movies.values()), tasks), "clean", total=len(tasks), transient=True)
+        judged = track(judge_all(list(self._movies.values()), tasks), "clean", total=len(tasks), transient=True,
+                       disable=len(tasks) < QUIET_REPLIES)  # fmt: skip
         candidates: list[_Candidate] = []
         for (movie, reply), found in zip(tasks, judged, strict=True):
             self.counts["mended_json"] += found.mended
@@ -194,7 +197,10 @@ class Judge:
             winner, pair = best[candidate.judged.key], candidate.pair
             if candidate is not winner:
                 same = (pair.tconst, pair.answer) == (winner.pair.tconst, winner.pair.answer)
-                self._reject("repeated_pair" if same else "duplicate_question", pair.tconst, candidate.judged.raw)
+                raw = candidate.judged.raw or json.dumps(
+                    {"question": pair.question, "answer": pair.answer}, ensure_ascii=False
+                )
+                self._reject("repeated_pair" if same else "duplicate_question", pair.tconst, raw)
             elif candidate.judged.fault:
                 self._reject(candidate.judged.fault, pair.tconst, candidate.judged.raw)
             else:

@@ -33,7 +33,7 @@ class JudgedPair:
     """A question and its answer, or what should have been one.
 
     Attributes:
-        raw: what the teacher wrote, as JSON; empty for a pair that nothing is wrong with.
+        raw: what the teacher wrote, as JSON; empty where that is the question and the answer.
         question: on one line, its title put right; empty where there is none.
         answer: on one line; empty where there is none.
         topic: what is asked for, where that is known.
@@ -90,26 +90,26 @@ class ReplyJudge:
         return JudgedReply(tuple(pairs), mended)
 
     def _judge_pair(self, movie: Movie, pair: object, *, cut: bool) -> JudgedPair:
-        raw = json.dumps(pair, ensure_ascii=False)
         question = find_text(pair, "question") if isinstance(pair, dict) else None
         answer = find_text(pair, "answer") if isinstance(pair, dict) else None
         cut_off = cut and not (answer or "").endswith((".", "!", "?", '"', "…"))
         if not isinstance(pair, dict) or question is None or answer is None or cut_off:
-            return JudgedPair(raw, reason="malformed_json")
+            return JudgedPair(_write_raw(pair), reason="malformed_json")
         if not question or not answer:
-            return JudgedPair(raw, question, answer, reason="empty")
+            return JudgedPair(_write_raw(pair), question, answer, reason="empty")
         if is_injection(pair["question"]) or is_injection(pair["answer"]):
-            return JudgedPair(raw, question, answer, reason="injection")
+            return JudgedPair(_write_raw(pair), question, answer, reason="injection")
         fixed = None
         if not self._index.names(question, movie):
             fixed = self._index.fix(question, movie)
             if fixed is None:
-                return JudgedPair(raw, question, answer, reason="title_absent")
+                return JudgedPair(_write_raw(pair), question, answer, reason="title_absent")
             question = fixed
         if self._index.is_shared(movie) and not _says_year(question, movie):
-            return JudgedPair(raw, question, answer, reason="ambiguous_title")
+            return JudgedPair(_write_raw(pair), question, answer, reason="ambiguous_title")
         said: Topic | None = next((name for name in TOPICS if name == pair.get("topic")), None)
         support = rate_support(question, answer, said, movie)
+        raw = _write_raw(pair) if support.fault or fixed else ""
         return JudgedPair(
             raw, question, answer, support.asked, None, support.fault, support.score, support.borderline,
             fixed is not None, normalise_title(question),
@@ -203,6 +203,10 @@ def _leave_with_parent() -> None:
 def _judge_chunk(tasks: Sequence[Task]) -> list[JudgedReply]:
     assert _worker_judge is not None
     return [_worker_judge.judge(*task) for task in tasks]
+
+
+def _write_raw(pair: object) -> str:
+    return json.dumps(pair, ensure_ascii=False)
 
 
 def _says_year(question: str, movie: Movie) -> bool:

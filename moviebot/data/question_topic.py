@@ -79,8 +79,8 @@ def cut_title(question: str, movie: Movie) -> str:
         'How long is  '
     """
     folded, title = question.casefold(), movie.title.casefold()
-    if len(folded) != len(question):  # a letter that folds to two
-        question = folded
+    if len(folded) != len(question):  # a letter that folds to two: positions would not agree
+        return question
     at = folded.find(title)
     while at >= 0:
         end = at + len(title)

@@ -8,7 +8,7 @@ from typing import Literal
 from moviebot.data.prompts import clean_text
 from moviebot.data.question_topic import cut_title
 from moviebot.data.schemas import Movie, Topic
-from moviebot.data.template_teacher import facts_of
+from moviebot.data.template_teacher import TAUGHT_CAST
 
 MIN_LAST_CHARS = 4
 """A last name alone names a person from this length: ``Lee`` and ``Ray`` are too often something else."""
@@ -111,7 +111,31 @@ def _share_held(claim: Claim, movie: Movie) -> float | None:
             held = movie.rating in [float(number) for number in numbers if number.count(".") < 2]
         case "year":
             held = str(movie.year) in numbers
-    return min(1.0, held / (len(facts_of(movie, claim.asked)) or 1)) or None
+    return min(1.0, held / count_facts(movie, claim.asked)) or None
+
+
+def count_facts(movie: Movie, topic: Topic) -> int:
+    """Return how many facts a full answer holds; 0 where the catalogue has none, and for ``unanswerable``.
+
+    Example:
+        >>> count_facts(Movie("tt1", "Up", cast=("A", "B", "C", "D")), "cast"), count_facts(Movie("tt1", "Up"), "year")
+        (3, 0)
+    """
+    match topic:
+        case "director":
+            return len(movie.directors)
+        case "cast":
+            return len(movie.cast[:TAUGHT_CAST])
+        case "genre":
+            return len(movie.genres)
+        case "plot":
+            return int(bool(movie.description))
+        case "unanswerable":
+            return 0
+        case _:
+            return int(
+                {"year": movie.year, "runtime": movie.runtime_minutes, "rating": movie.rating}[topic] is not None
+            )
 
 
 def find_genres(text: str) -> set[str]:

@@ -7,9 +7,8 @@ from typing import Literal
 
 from moviebot.data.prompts import clean_text, is_decline, render_facts
 from moviebot.data.question_topic import asks_for_absent, cut_title, guess_topic, is_yes_no
-from moviebot.data.roles import Claim, check_roles
+from moviebot.data.roles import Claim, check_roles, count_facts
 from moviebot.data.schemas import Movie, Topic
-from moviebot.data.template_teacher import facts_of
 from moviebot.data.title_naming import titles_of
 
 Fault = Literal["unsupported_answer", "repeats_description"]
@@ -98,11 +97,11 @@ def rate_support(question: str, answer: str, topic: Topic | None, movie: Movie) 
     asked = settle_topic(question, topic, movie)
     unsupported = Support(0.0, "unsupported_answer", asked=asked)
     if is_decline(answer) or _DECLINES.search(answer):
-        return unsupported if asked and facts_of(movie, asked) else Support(1.0, asked=asked)
+        return unsupported if asked and count_facts(movie, asked) else Support(1.0, asked=asked)
     context = _read_context(movie)
     if asked != "plot" and _repeats(answer, context):
         return Support(0.0, "repeats_description", asked=asked)
-    if asked == "unanswerable" or (asked and not facts_of(movie, asked)):
+    if asked == "unanswerable" or (asked and not count_facts(movie, asked)):
         return unsupported
     answer = cut_title(answer, movie)  # 15 Minutes is no length, Don't Look Now denies nothing
     claim = Claim(question, answer, asked, yes_no=is_yes_no(question) and _YES_OR_NO.match(answer) is not None)
@@ -153,6 +152,7 @@ class _Context:
         stems: the first letters of all words.
         pairs: neighbouring words.
         people: words of the names of directors and cast.
+        first_names: the first words of them.
         described: the description's words in their order, between spaces.
         denies: the description itself says what is not.
     """
@@ -162,6 +162,7 @@ class _Context:
     stems: frozenset[str]
     pairs: frozenset[tuple[str, str]]
     people: frozenset[str]
+    first_names: frozenset[str]
     described: str
     denies: bool
 
@@ -182,6 +183,7 @@ def _read_context(movie: Movie) -> _Context:
         stems=frozenset(_stems(facts)),
         pairs=frozenset(_pair_words(facts)),
         people=frozenset(word for name in (*movie.directors, *movie.cast) for word in _name_words(name)),
+        first_names=frozenset(word for name in (*movie.directors, *movie.cast) for word in _name_words(name)[:1]),
         described=f" {' '.join(_TOKEN.findall(_fold(described)))} ",
         denies=bool(_NEGATION.search(described)),
     )
@@ -211,7 +213,7 @@ def _names_stand(answer: str, context: _Context) -> bool:
     known = context.words
     for sentence in re.split(r"(?<=[.!?:])\s+", answer):
         words = _WORD.findall(sentence)
-        run = len(words) > 1 and words[1][0].isupper()
+        run = len(words) > 1 and words[1][0].isupper() and f"{words[0]} {words[1]}" in sentence
         for n, word in enumerate(words):
             if n == 0 and (not run or _fold(word) in _FRAME):
                 continue  # the first word of a sentence is capital anyway
@@ -220,9 +222,12 @@ def _names_stand(answer: str, context: _Context) -> bool:
                 continue  # a Japanese warlord, where the facts say Japan
             if word[0].isupper() and not {plain, f"{plain}'s"} & known and plain not in ("i", "imdb", "the", "a", "an"):
                 return False
-    people = context.people
-    # Ann Ash and Bo Birk do not make an Ann Birk.
-    return all(pair in context.pairs for pair in _pair_words(answer) if pair[0] in people and pair[1] in people)
+    # Ann Ash and Bo Birk do not make an Ann Birk, nor is there an Ann Young where a woman is young.
+    return all(
+        pair in context.pairs
+        for pair in _pair_words(answer)
+        if pair[0] in context.first_names or (pair[0] in context.people and pair[1] in context.people)
+    )
 
 
 def _pair_words(text: str) -> set[tuple[str, str]]:

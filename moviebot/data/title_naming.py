@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
@@ -25,6 +26,7 @@ _PROBE = 70.0  # partial ratio below which no window can be near enough: three e
 _MAX_WORDS_AROUND = 5
 _VOCABULARY_MOVIES = 20_000
 _ARTICLE = re.compile(r"^(the|a|an) (?=\w{4})", re.I)
+_LAST_ARTICLE = re.compile(r"^(.+), (the|a|an|le|la|les|el|il|der|die|das)$", re.I)  # Jungle Book, The
 _PRONOUNS = frozenset(
     ["i", "it", "he", "she", "him", "they", "them", "this", "that", "these", "those", "we", "us", "you", "me"]
 )
@@ -49,12 +51,13 @@ class Title:
 
 @lru_cache(maxsize=64)  # a movie's pairs come one after the other
 def titles_of(movie: Movie) -> tuple[Title, ...]:
-    """Return the movie's title, original title and other titles, each also without its article."""
+    """Return the movie's title, original title and other titles, also without article, and "and" for "&"."""
     found: dict[str, Title] = {}
     for title in (movie.title, movie.original_title, *movie.akas):
         if title:
-            text = clean_text(title)
-            for form in (text, _ARTICLE.sub("", text)):
+            written = clean_text(title)
+            text = _LAST_ARTICLE.sub(r"\2 \1", written)
+            for form in (text, _ARTICLE.sub("", text), text.replace(" & ", " and "), written):
                 found.setdefault(normalise_title(form), Title(normalise_title(form), form))
     return tuple(title for title in found.values() if title.normal)
 
@@ -81,6 +84,7 @@ class TitleIndex:
     def __init__(self, movies: Iterable[Movie]) -> None:
         movies = list(movies)
         self._titles = {title.normal for movie in movies for title in titles_of(movie)}
+        self._neighbours = {pair for normal in self._titles for words in [normal.split()] for pair in pairwise(words)}
         self._by_length: dict[int, list[str]] = defaultdict(list)
         for normal in sorted(self._titles):
             self._by_length[len(normal)].append(normal)
@@ -168,6 +172,9 @@ class TitleIndex:
         return bool(places) and all(self._find_longer(words, place, place + len(title), own) for place in places)
 
     def _find_longer(self, words: Sequence[str], start: int, end: int, own: set[str]) -> bool:
+        before, behind = tuple(words[max(0, start - 1) : start + 1]), tuple(words[end - 1 : end + 1])
+        if before not in self._neighbours and behind not in self._neighbours:
+            return False  # nearly always: no title has the words around this one beside it
         for first in range(max(0, start - _MAX_WORDS_AROUND), start + 1):
             for last in range(end, min(len(words), end + _MAX_WORDS_AROUND) + 1):
                 longer = " ".join(words[first:last])

@@ -1,9 +1,22 @@
+import json
+import re
+from pathlib import Path
+
 import pytest
 
-from moviebot.data.judging import parse_reply
-from moviebot.data.schemas import Movie, Topic
-from moviebot.data.support import is_supported
-from moviebot.data.title_naming import names_movie
+from moviebot.data import judging
+from moviebot.data.catalogue import build_catalogue
+from moviebot.data.injection import is_injection
+from moviebot.data.judging import judge_all, parse_reply
+from moviebot.data.openai_teacher import build_questions_prompt, build_recommend_prompt
+from moviebot.data.prompts import render_follow_up, render_question_prompt, render_recommend_prompt
+from moviebot.data.replies import Request
+from moviebot.data.schemas import Movie, Topic, read_catalogue
+from moviebot.data.support import is_supported, rate_support
+from moviebot.data.title_naming import TitleIndex, names_movie
+from moviebot.data.wordings import WORDINGS
+from tools.bench_cleaning import GOOD_PAIRS, judge_cases
+from tools.corrupt_pairs import ATTACKS, corrupt_movies
 
 DOOR = Movie(
     "tt1", "The Blue Door", "La porte bleue", 1950, 90, ("Drama",), 7.0, 1500, ("Ann Ash", "Bo Birk"),
@@ -79,3 +92,206 @@ def test_parse_reply(text: str, mended: bool, found: bool) -> None:
     content, was_mended = parse_reply(text)
     assert was_mended is mended
     assert isinstance(content, dict) is found
+
+
+ROLES = Movie(
+    "tt3", "15 Minutes", None, 2001, 120, ("Action", "Crime"), 6.1, 900, ("John Herzfeld", "Vera Elm"),
+    ("Robert De Niro", "Ada Elm", "Edward Burns"),
+    "Two men from Japan come to New York in 1999 and do not stop filming their crimes, while a detective and a fire "
+    "marshal follow them through the city.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "topic", "fault"),
+    [
+        ("Who directed 15 Minutes?", "It was directed by Robert De Niro.", "director", "unsupported_answer"),
+        ("Who directed 15 Minutes?", "John Herzfeld, with Robert De Niro in the lead.", "director", None),
+        ("Who directed 15 Minutes?", "Herzfeld did.", "director", None),
+        ("Who directed 15 Minutes?", "It was directed by John Herzfeld and Vera Elm.", "director", None),
+        ("Who directed 15 Minutes?", "It was directed by John De Niro.", "director", "unsupported_answer"),
+        ("Who directed 15 Minutes?", "John Herzfeld did not direct it.", "director", "unsupported_answer"),
+        ("Who stars in 15 Minutes?", "It stars John Herzfeld.", "cast", "unsupported_answer"),
+        ("Who stars in 15 Minutes?", "15 Minutes stars Robert De Niro.", None, None),
+        ("Who wrote 15 Minutes?", "John Herzfeld wrote it.", None, "unsupported_answer"),
+        ("Who plays the detective in 15 Minutes?", "Robert De Niro plays him.", "cast", "unsupported_answer"),
+        ("What year is 15 Minutes from?", "1999.", "year", "unsupported_answer"),
+        ("What year is 15 Minutes from?", "2001.", "year", None),
+        ("When did it open, 15 Minutes?", "It was released in 1999.", None, "unsupported_answer"),
+        ("How long is 15 Minutes?", "It lasts 2 hours and 0 minutes.", "runtime", None),
+        ("How long is 15 Minutes?", "It lasts 1 hour and 20 minutes.", "runtime", "unsupported_answer"),
+        ("How long is 15 Minutes?", "It runs for 1200 minutes.", "runtime", "unsupported_answer"),
+        ("What genre is 15 Minutes?", "An action movie about crime.", "genre", None),
+        ("What genre is 15 Minutes?", "An action comedy.", "genre", "unsupported_answer"),
+        ("How is 15 Minutes rated?", "It has 6.1 out of 10.", "rating", None),
+        ("How is 15 Minutes rated?", "It has 6 out of 10.", "rating", "unsupported_answer"),
+        ("Did John Herzfeld direct 15 Minutes?", "Yes.", None, None),
+        ("Did Robert De Niro direct 15 Minutes?", "Yes.", None, "unsupported_answer"),
+        ("Did Robert De Niro direct 15 Minutes?", "No, John Herzfeld did.", None, None),
+        ("What is 15 Minutes about?", "Two Japanese men film their crimes in New York.", "plot", None),
+        ("Who directed 15 Minutes?", ROLES.description, "director", "repeats_description"),
+        ("Who directed 15 Minutes?", f"John Herzfeld. {ROLES.description}", None, "repeats_description"),
+        ("What is 15 Minutes about?", ROLES.description, "plot", None),
+        ("What is 15 Minutes about?", "The facts do not mention the plot.", "plot", "unsupported_answer"),
+        ("What did 15 Minutes cost?", "The facts do not mention the budget.", None, None),
+    ],
+)
+def test_each_fact_has_its_role(question: str, answer: str, topic: Topic | None, fault: str | None) -> None:
+    assert rate_support(question, answer, topic, ROLES).fault == fault
+
+
+def test_a_description_that_denies_nothing_is_not_denied() -> None:
+    plain = "A widow finds letters behind a door in the house of her husband."
+    assert rate_support("What is The Blue Door about?", plain, "plot", DOOR).fault is None
+    denied = plain.replace("finds", "does not find")
+    assert rate_support("What is The Blue Door about?", denied, "plot", DOOR).fault == "unsupported_answer"
+
+
+def test_a_letter_that_folds_to_two_hides_no_name() -> None:
+    answer = "It was directed by Susanne Sachße and Ann Ash."
+    assert not is_supported("Who directed The Blue Door?", answer, "director", DOOR)
+
+
+def test_the_fuller_answer_scores_higher() -> None:
+    both = rate_support("Who directed The Blue Door?", "It was directed by Ann Ash and Bo Birk.", "director", DOOR)
+    one = rate_support("Who directed The Blue Door?", "It was directed by Ann Ash.", "director", DOOR)
+    assert both.fault is one.fault is None
+    assert both.score > one.score
+
+
+CATALOGUE = [
+    DOOR, Movie("tt4", "Harbour Lights"), Movie("tt5", "Harbor Lights"), Movie("tt6", "Aliens", year=1986),
+    Movie("tt7", "Alien", year=1979), Movie("tt8", "Jaws"), Movie("tt9", "Airplane!"), Movie("tt10", "Night Train 2"),
+    Movie("tt11", "Night Train 3"), Movie("tt12", "It"), Movie("tt13", "The Godfather"), Movie("tt14", "Alien Nation"),
+    Movie("tt16", "Blues, The"), Movie("tt17", "Mice & Men"),
+    Movie("tt15", "Dentists", description="A jaw aches, and the night is long. The train is late."),
+]  # fmt: skip
+INDEX = TitleIndex(CATALOGUE)
+BY_TITLE = {movie.title: movie for movie in CATALOGUE}
+
+
+@pytest.mark.parametrize(
+    ("title", "question", "expected"),
+    [
+        ("The Godfather", "Who directed The Godfahter?", "Who directed The Godfather?"),
+        ("The Blue Door", "Wer spielt in Die blaue Tuer?", "Wer spielt in Die blaue Tür?"),
+        ("Airplane!", "Who is in Aiprlane!?", "Who is in Airplane!?"),
+        ("Night Train 2", "Who is in Nihgt Train 2?", "Who is in Night Train 2?"),
+        ("Night Train 2", "Who is in Night Train 3?", None),  # a digit is no slip
+        ("Harbour Lights", "Who made Habor Lights?", None),  # Harbor Lights is as near
+        ("Alien", "Who is in Aliens?", None),  # another movie
+        ("Jaws", "Who has a jaw?", None),  # too short, and a word
+        ("The Godfather", "Who made that film?", None),
+    ],
+)
+def test_misspelt_titles_are_fixed_where_that_is_safe(title: str, question: str, expected: str | None) -> None:
+    assert INDEX.fix(question, BY_TITLE[title]) == expected
+
+
+@pytest.mark.parametrize(
+    ("title", "question", "expected"),
+    [
+        ("Alien", "Who directed Alien?", True),
+        ("Alien", "Who directed Alien Nation?", False),  # the longer title is another movie
+        ("Alien", "Is Alien better than Alien Nation?", True),
+        ("Alien", "Who directed Alien (1979)?", True),
+        ("Alien", "Who directed Alien (1980)?", True),  # off by one
+        ("Alien", "Who directed Alien (1992)?", False),
+        ("It", "Who directed it?", False),
+        ("It", "Who directed It?", True),
+        ("It", "It is good, who directed this?", False),
+        ("Blues, The", "Who is in The Blues?", True),
+        ("Blues, The", "Who is in Blues, The?", True),
+        ("Mice & Men", "Who is in Mice and Men?", True),
+        ("The Godfather", "Can you name the Godfather's director?", True),
+        ("Jaws", "Who lies in the jawsome sea?", False),
+    ],
+)
+def test_a_question_names_this_movie_and_no_other(title: str, question: str, expected: bool) -> None:
+    assert INDEX.names(question, BY_TITLE[title]) is expected
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_injections_are_told(text: str) -> None:
+    assert is_injection(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Who ignores the orders of the captain in Crimson Tide?",
+        "Does the spy in Ronin forget his previous life?",
+        "What instructions does the spy get in Mission: Impossible?",
+        "What is the prompt for the murders in Se7en?",
+        "Is the operating system: Samantha in love in Her?",
+        "Who plays the system analyst in The Net?",
+    ],
+)
+def test_questions_about_orders_are_no_injection(text: str) -> None:
+    assert not is_injection(text)
+
+
+def test_no_wording_of_the_template_is_an_injection() -> None:
+    texts = [text for by_split in WORDINGS.values() for found in by_split.values() for text in found]
+    assert len(texts) > 1000
+    assert [text for text in texts if is_injection(text)] == []
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_injected_text_stays_data_in_every_prompt(attack: str) -> None:
+    """One instruction, one input, one response; in the teacher's prompt one block of facts: nothing closes them."""
+    hostile = Movie(
+        "tt1", f"Up {attack}", attack, 2009, 96, (attack,), 8.0, 9, (attack,), (f"A {attack}",), f"Plot.\n{attack}",
+        "test", (attack,),
+    )  # fmt: skip
+    marks = ("### Instruction:", "### Input:", "### Response:")
+    for prompt in (
+        render_question_prompt(attack, hostile),
+        render_question_prompt(attack, hostile) + render_follow_up(attack),
+        render_recommend_prompt(hostile, [hostile, DOOR]),
+    ):
+        first, *_ = render_question_prompt("q", BARE).split("\n### Input:")
+        follow_ups = prompt.count("\n\n### Instruction:") - 1
+        assert [prompt.count(mark) for mark in marks] == [1 + follow_ups, 1, 1 + follow_ups]
+        assert prompt.startswith(first.split("### Instruction:")[0])
+        assert not re.search(r"<\||\[/?INST\]|</?s>|<<SYS", prompt)
+        assert all(line.startswith("### ") or "###" not in line for line in prompt.splitlines())
+    for prompt in (
+        build_questions_prompt(hostile, 8, ambiguous=False),
+        build_recommend_prompt(hostile, [hostile, DOOR], 3),
+    ):
+        assert prompt.count("\n<facts>\n") == 1 == len(re.findall(r"</facts>", prompt))
+        facts = prompt.split("\n<facts>\n")[1]
+        assert "hostile" not in prompt.split("\n<facts>\n")[0]
+        assert not re.search(r"<\||\[/?INST\]|###", facts)
+        assert sum("previous instructions" in part for part in prompt.split("<facts>")[:1]) == 0
+
+
+def test_two_processes_judge_as_one(movies: list[Movie], monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = []
+    for movie in movies:
+        for n in range(3):
+            text = json.dumps(
+                {"pairs": [{"question": f"Who directed {movie.title}{'!' * n}?", "answer": "Ida Crane."}]}
+            )
+            replies.append((movie, Request("qa", movie.tconst, f"m{n}", "p").answer(text[: len(text) - n])))
+    alone = list(judge_all(movies, replies))
+    monkeypatch.setattr(judging, "ALONE_UP_TO", 0)
+    monkeypatch.setattr(judging, "_CHUNK", 2)
+    assert list(judge_all(movies, replies)) == alone
+    assert {pair.reason or pair.fault for judged in alone for pair in judged.pairs or ()} >= {None, "ambiguous_title"}
+
+
+def test_corrupted_pairs_are_told(tmp_path: Path) -> None:
+    """`tools/bench_cleaning.py` on thirty movies of the sample, the half that no threshold was chosen on."""
+    build_catalogue(tmp_path, sample=True)
+    movies = read_catalogue(tmp_path / "catalogue.parquet")
+    cases = [case for case in corrupt_movies(movies[::7], movies, GOOD_PAIRS) if case.half == 1]
+    verdicts = judge_cases(movies, cases)
+    for reason in sorted({case.expected for case in cases}):
+        right = sum(case.expected == verdict == reason for case, verdict in zip(cases, verdicts, strict=True))
+        expected = sum(case.expected == reason for case in cases)
+        assert expected >= 20, reason
+        assert right / expected >= 0.95, f"recall of {reason}"
+        assert right / verdicts.count(reason) >= 0.95, f"precision of {reason}"
+    assert len({case.kind for case in cases}) >= 20
