@@ -35,4 +35,8 @@ def is_injection(text: str) -> bool:
         >>> is_injection("Who ignores orders in Up?")
         False
     """
-    return bool(_MARKS.search(text) or _ORDERS.search(text) or _SPEAKER.search(text))
+    return bool(
+        (("#" in text or "<" in text or "[" in text) and _MARKS.search(text))  # a look that costs little comes first
+        or _ORDERS.search(text)
+        or (":" in text and _SPEAKER.search(text))
+    )

@@ -31,8 +31,9 @@ _PEOPLE_OF = re.compile(r"(an|ese|ish)s?$")
 _NEGATION = re.compile(r"\b(not|never|no|nobody|none|nothing|neither|nor|without|cannot|\w+n't)\b", re.I)
 _YES_OR_NO = re.compile(r"\W*(yes|no)\b", re.I)
 _NO_DENIAL = re.compile(r"\bnot (only|just|merely|simply|least)\b|\bno\. ?\d|\bno (doubt|less)\b", re.I)
+_NOT_KNOWN = re.compile(r"\b(no|not|unknown|unspecified)\b|n't\b", re.I)  # a quick look before the slow one
 _DECLINES = re.compile(
-    r"\b(facts?|data|information|table|context|description)\b[^.]*\b(not|n't|no)\b[^.]*"
+    r"\b(facts?|data|information|table|context|description)\b[^.]*(\bnot|n't|\bno)\b[^.]*"
     r"\b(say|said|state|stated|mention|mentioned|hold|tell|give|given|provided?|available|included?|specified|known)\b"
     r"|\b(is|are|was) (not (known|stated|given|mentioned|specified|provided|available)|unknown|unspecified)\b"
     r"|\bthere is no (information|mention)\b",
@@ -96,7 +97,7 @@ def rate_support(question: str, answer: str, topic: Topic | None, movie: Movie) 
     """
     asked = settle_topic(question, topic, movie)
     unsupported = Support(0.0, "unsupported_answer", asked=asked)
-    if is_decline(answer) or _DECLINES.search(answer):
+    if is_decline(answer) or (_NOT_KNOWN.search(answer) and _DECLINES.search(answer)):
         return unsupported if asked and count_facts(movie, asked) else Support(1.0, asked=asked)
     context = _read_context(movie)
     if asked != "plot" and _repeats(answer, context):
