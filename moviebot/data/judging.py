@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import json_repair
-
+from moviebot.data.broken_json import load_json
 from moviebot.data.injection import is_injection
 from moviebot.data.prompts import clean_text
 from moviebot.data.rejects import CleanReason
@@ -150,17 +149,8 @@ def parse_reply(text: str) -> tuple[Any, bool]:
     Returns:
         The object (None where nothing could be read), and whether it had to be mended.
     """
-    try:
-        return json.loads(text), False
-    except json.JSONDecodeError:
-        pass
-    except (ValueError, RecursionError):  # a number of thousands of digits, or brackets a thousand deep
-        return None, True
-    try:
-        mended = json_repair.loads(text)
-    except (ValueError, RecursionError):
-        return None, True
-    return (mended, True) if isinstance(mended, dict) else (None, True)
+    found, mended = load_json(text)
+    return (found, mended) if isinstance(found, dict) else (None, mended)
 
 
 def find_text(pair: Mapping[str, Any], name: str) -> str | None:

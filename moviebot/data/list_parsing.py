@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import json_repair
+from moviebot.data.broken_json import load_json
 
 MAX_CHARS = 200_000  # of a reply that is no JSON; far more than 200 names with a sentence each
 MAX_LINE_CHARS = 10_000
-MAX_REPAIRED_CHARS = 20_000
-MAX_REPAIRED_BRACKETS = 500  # json_repair's time grows with their square: 20,000 of them take half a minute
 MAX_NAMES = 200
 MAX_NAME_CHARS = 300
 MAX_NODES = 10_000  # of JSON looked at for the list
@@ -38,7 +36,6 @@ _LIST_KEYS = (
 _TITLE_KEYS = ("title", "name", "movie", "film", "movie_title", "label")
 _YEAR_KEYS = ("year", "release_year", "released", "date")
 _ABOUT_KEYS = ("seed", "about", "for", "input", "query", "liked", "movie", "film", "title", "based_on", "similar_to")
-_JSON_START = re.compile(r'[\[{]\s*["\[{]')
 _FENCE = re.compile(r"^\s*```[\w-]*\s*$", re.MULTILINE)
 _NUMBERED = re.compile(r"^(\s{0,12})(?:\*\*)?(?:\(\d{1,2}\)|\[\d{1,2}\]|#?\d{1,3}\s?[.):|])\**\s+(?=\S)")
 _BULLET = re.compile(r"^(\s{0,12})(?:[-*+•–—·▪►◦‣⁃]|\([a-z]\)|[a-z]\))\s+(?=\S)")
@@ -106,7 +103,7 @@ def parse_list(reply: str) -> ParsedList | None:
         >>> parse_list("I am a language model.") is None
         True
     """
-    found, mended = _load_json(reply)
+    found, mended = load_json(reply)
     if isinstance(found, dict | list):
         names, about = _search_json(found)
         if mended and names and not _is_whole(names[-1], reply):
@@ -190,28 +187,6 @@ def _match_tail(tail: str) -> re.Match[str] | None:
 def _unique(readings: list[Reading]) -> tuple[Reading, ...]:
     cleaned = [(title.strip().strip(_QUOTES).strip(" ,;:-–—").strip(_QUOTES), year) for title, year in readings]
     return tuple(dict.fromkeys((title, year) for title, year in cleaned if title))
-
-
-def _load_json(reply: str) -> tuple[object, bool]:
-    try:
-        return json.loads(reply), False
-    except (ValueError, RecursionError):
-        pass
-    start = _JSON_START.search(reply[:MAX_CHARS])
-    if start is None:
-        return None, False
-    text = reply[start.start() :]
-    try:
-        return json.JSONDecoder().raw_decode(text)[0], True  # prose before and after it, or a fence
-    except (ValueError, RecursionError):
-        pass
-    text = text[:MAX_REPAIRED_CHARS]
-    if text.count("[") + text.count("{") > MAX_REPAIRED_BRACKETS:
-        return None, True
-    try:
-        return json_repair.loads(text), True
-    except (ValueError, RecursionError):
-        return None, True
 
 
 def _is_whole(name: object, reply: str) -> bool:
