@@ -35,7 +35,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "catalogue": Command("moviebot.data.catalogue", "build_catalogue", "build a catalogue from IMDb's TSVs or a table"),
-    "describe": Command("moviebot.data.descriptions", "describe", "add descriptions from Wikipedia, TMDB or a file"),
+    "describe": Command("moviebot.data.descriptions", "describe", "add descriptions from web services or from a file"),
     "teach": Command("moviebot.data.teacher", "teach", "let a teacher write questions, answers and recommendations"),
     "clean": Command("moviebot.data.cleaning", "clean", "clean them, count every rejection, write the training sets"),
     "stats": Command("moviebot.data.stats", "show_stats", "print and plot what the sets hold", positional="data"),

@@ -284,24 +284,25 @@ async def map_concurrently(
 ) -> AsyncIterator[Result]:
     """Yield what ``ask`` makes of each item, as it comes; at most ``concurrency`` are asked at a time."""
     waiting = iter(items)
-    flying: set[asyncio.Task[Result]] = set()
+    tasks: set[asyncio.Task[Result]] = set()
 
     async def run(item: Item) -> Result:
         return await ask(item)
 
     try:
         while True:
-            while len(flying) < concurrency and (item := next(waiting, None)) is not None:
-                flying.add(asyncio.create_task(run(item)))
-            if not flying:
+            while len(tasks) < concurrency and (item := next(waiting, None)) is not None:
+                tasks.add(asyncio.create_task(run(item)))
+            if not tasks:
                 return
-            done, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 yield task.result()
+                tasks.discard(task)
     finally:
-        for task in flying:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*flying, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_same_host(url: httpx.URL, target: httpx.URL) -> bool:

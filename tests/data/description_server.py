@@ -181,6 +181,7 @@ class Services:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 10.0  # a connection that the client keeps open
     services: Services
 
     def do_GET(self) -> None:
@@ -215,13 +216,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # server_close() waits for them: no thread outlives its test
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: the client was killed, or has had enough."""
+
+
 @contextmanager
 def run_services() -> Iterator[Services]:
     services = Services()
     handler = type("Handler", (_Handler,), {"services": services})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    server.block_on_close = False
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     services.url = f"http://127.0.0.1:{server.server_address[1]}"

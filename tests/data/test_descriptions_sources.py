@@ -51,7 +51,7 @@ def make_movies(n: int) -> list[Movie]:
 
 
 def make_manners(**changes: object) -> Manners:
-    quick = {"contact": "me@example.org", "rate": 500.0, "timeout_s": 5.0, "backoff_s": 0.001, "attempts": 3}
+    quick = {"contact": "me@example.org", "rate": 500.0, "timeout_s": 30.0, "backoff_s": 0.001, "attempts": 3}
     return Manners(**{**quick, **changes})  # type: ignore[arg-type]
 
 
