@@ -157,7 +157,7 @@ def load_function(command: Command) -> Callable[..., object]:
 def build_parser(name: str, command: Command) -> OneLineParser:
     """Build a command's parser from its function's signature and docstring."""
     set_parsing_settings(docstring_parse_style=DocstringStyle.GOOGLE)
-    parser = OneLineParser(prog=f"moviebot {name}", description=command.summary.capitalize() + ".")
+    parser = OneLineParser(prog=f"moviebot {name}", description=f"{command.summary[0].upper()}{command.summary[1:]}.")
     if command.positional is not None:
         parser.add_argument(command.positional, type=Path, help=f"The {command.positional}'s folder.")
     skip: set[str | int] = {command.positional} if command.positional else set()
