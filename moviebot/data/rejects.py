@@ -27,7 +27,7 @@ CleanReason = Literal[
     "ambiguous_title",  # the title belongs to several movies and the question doesn't say the year
     "repeated_pair",  # the same question with the same answer
     "superseded",  # the same request was answered again, later, or is no part of the last `teach`
-    "empty",
+    "empty",  # no question, no answer, or an answer that only says the question again
     "unknown_movie",  # a tconst or a recommended title that is not in the catalogue
     "seed_recommended",  # a movie recommended for itself
     "repeated_movie",  # twice in one list
