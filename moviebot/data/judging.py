@@ -17,7 +17,7 @@ from moviebot.data.rejects import CleanReason
 from moviebot.data.replies import Reply
 from moviebot.data.schemas import TOPICS, Movie, Topic
 from moviebot.data.splits import normalise_title
-from moviebot.data.support import Fault, rate_support
+from moviebot.data.support import Fault, echoes, rate_support
 from moviebot.data.title_naming import TitleIndex
 
 PROCESSES = 2
@@ -108,6 +108,8 @@ class ReplyJudge:
             return JudgedPair(_write_raw(pair), question, answer, reason="ambiguous_title")
         said: Topic | None = next((name for name in TOPICS if name == pair.get("topic")), None)
         support = rate_support(question, answer, said, movie)
+        if support.asked in (None, "plot") and echoes(question, answer):
+            return JudgedPair(_write_raw(pair), question, answer, reason="empty")
         raw = _write_raw(pair) if support.fault or fixed else ""
         return JudgedPair(
             raw, question, answer, support.asked, None, support.fault, support.score, support.borderline,

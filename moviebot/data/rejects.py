@@ -36,7 +36,7 @@ CleanReason = Literal[
     "ambiguous_title",  # the title belongs to several movies and the question or list doesn't say the year
     "repeated_pair",  # the same question with the same answer
     "superseded",  # the same request was answered again, later, or is no part of the last `teach`
-    "empty",
+    "empty",  # no question, no answer, or an answer that only says the question again
     "unknown_movie",  # a tconst that is not in the catalogue
     "no_list",  # prose, where a list was asked for
     "invented_title",  # a recommended title that no movie of the catalogue has, misspelt or not

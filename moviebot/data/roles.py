@@ -203,7 +203,7 @@ def _list_people(movie: Movie) -> tuple[_Person, ...]:
         full = clean_text(name).casefold()
         words = [word for word in full.split() if word.rstrip(".") not in _SUFFIXES]
         people.append(_Person(full, words[-1] if words else "", name in movie.directors, name in movie.cast))
-    return tuple(person for person in people if person.full)
+    return tuple(person for person in people if person.last)  # "A B, Jr." cut at its comma leaves a Jr.
 
 
 def _find_people(text: str, movie: Movie) -> list[_Person]:

@@ -9,6 +9,7 @@ from moviebot.data.prompts import clean_text, is_decline, render_facts
 from moviebot.data.question_topic import asks_for_absent, cut_title, guess_topic, is_yes_no
 from moviebot.data.roles import Claim, check_roles, count_facts
 from moviebot.data.schemas import Movie, Topic
+from moviebot.data.splits import normalise_title
 from moviebot.data.title_naming import titles_of
 
 Fault = Literal["unsupported_answer", "repeats_description"]
@@ -56,6 +57,9 @@ _FRAME = frozenset(
     gets give theaters theatres cinemas screens audiences back first lasts counted counts filed tagged mix blend
     """.split()  # noqa: SIM905 - 150 quoted words are hard to read
 )
+
+
+_ECHO_FRAME = frozenset("a an the it its is was are were movie film name title called".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,19 @@ def is_supported(question: str, answer: str, topic: Topic | None, movie: Movie) 
         True
     """
     return rate_support(question, answer, topic, movie).fault is None
+
+
+def echoes(question: str, answer: str) -> bool:
+    """Say whether an answer only says the question again; a choice that the question offers is an answer.
+
+    Example:
+        >>> echoes("What is the name of the film Up?", "The film is Up."), echoes("Is it Up or Her?", "Up.")
+        (True, False)
+    """
+    asked = set(normalise_title(question).split())
+    if "or" in asked or is_yes_no(question) or is_decline(answer):
+        return False
+    return set(normalise_title(answer).split()) <= asked | _ECHO_FRAME
 
 
 def settle_topic(question: str, topic: Topic | None, movie: Movie) -> Topic | None:

@@ -7,7 +7,7 @@ import pytest
 from moviebot.data import judging
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.injection import is_injection
-from moviebot.data.judging import judge_all, parse_reply
+from moviebot.data.judging import ReplyJudge, judge_all, parse_reply
 from moviebot.data.openai_teacher import build_questions_prompt, build_recommend_prompt
 from moviebot.data.prompts import render_follow_up, render_question_prompt, render_recommend_prompt
 from moviebot.data.replies import Request
@@ -150,6 +150,15 @@ def test_a_description_that_denies_nothing_is_not_denied() -> None:
 def test_a_letter_that_folds_to_two_hides_no_name() -> None:
     answer = "It was directed by Susanne Sachße and Ann Ash."
     assert not is_supported("Who directed The Blue Door?", answer, "director", DOOR)
+
+
+def test_an_answer_that_says_the_question_again_says_nothing(movies: list[Movie]) -> None:
+    judge = ReplyJudge(movies)
+    rows = [("What is the film Harbour Lights called?", "Harbour Lights."), ("What is Harbour Lights?", "The movie."),
+            ("Is Harbour Lights a thriller or a musical?", "A thriller.")]  # fmt: skip
+    reply = json.dumps({"pairs": [{"question": question, "answer": answer} for question, answer in rows]})
+    judged = judge.judge(movies[2], Request("qa", movies[2].tconst, "m", "p").answer(reply))
+    assert [pair.reason for pair in judged.pairs or ()] == ["empty", "empty", None]
 
 
 def test_the_fuller_answer_scores_higher() -> None:
