@@ -10,7 +10,7 @@ what one row is)::
         |  moviebot describe    descriptions: wikipedia | tmdb | imdb_pages | description_file; polite_http
         v
     descriptions.jsonl          what each source said, its licence and address; the catalogue takes the first text
-        |  moviebot teach       teacher: template_teacher (wordings, recommendations) | openai_teacher
+        |  moviebot teach       teacher (lesson): template_teacher | openai_teacher | movielens_teacher
         v
     teacher_raw.jsonl           append-only, verbatim; teacher_runs.json says which of it counts
         |  moviebot clean       cleaning (judging), typos, pairs, documents, splits, leakage

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from moviebot.artefact import hash_path
 from moviebot.data.movielens import LIKED, find_movielens, read_likes
-from moviebot.data.replies import Request
+from moviebot.data.replies import Reply, Request
 from moviebot.data.schemas import Movie
 from moviebot.data.template_teacher import write_recommendations
 
@@ -68,11 +68,12 @@ class MovieLensTeacher:
             Request("recommend", movie.tconst, MOVIELENS, prompt) for movie in taught if movie.tconst in self._lists
         ]
 
-    def answers(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str]]:
+    def answers(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Reply]]:
         """Yield each request with its list."""
         by_id = {movie.tconst: movie for movie in self._movies}
         for request in requests:
-            yield request, write_recommendations([by_id[tconst] for tconst in self._lists[request.tconst]])
+            written = write_recommendations([by_id[tconst] for tconst in self._lists[request.tconst]])
+            yield request, request.answer(written)
 
 
 def rank_liked(

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,8 @@ from moviebot.errors import UserError
 RAW_NAME = "teacher_raw.jsonl"
 RUNS_NAME = "teacher_runs.json"
 Key = tuple[Task, str, str]
+_TEXTS = ("request_id", "task", "tconst", "model", "prompt_hash", "reply", "created_at")
+_COUNTS = ("prompt_tokens", "completion_tokens")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,10 @@ class Reply:
         model: who answered.
         prompt_hash: SHA-256 of the prompt.
         reply: the answer, verbatim.
-        created_at: when, in UTC, ISO 8601.
+        created_at: when, in UTC, ISO 8601; what ``SOURCE_DATE_EPOCH`` says where that is set.
+        prompt_tokens: tokens of the request, where the server counts them; rows of older files lack it.
+        completion_tokens: tokens of the reply, likewise.
+        finish_reason: why the model stopped, in the server's words: ``stop``, or ``length`` where it was cut off.
     """
 
     request_id: str
@@ -40,6 +46,9 @@ class Reply:
     prompt_hash: str
     reply: str
     created_at: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    finish_reason: str | None = None
 
     @property
     def key(self) -> Key:
@@ -55,18 +64,20 @@ class Request:
         task: what is asked for.
         tconst: the movie.
         model: who is asked.
-        prompt: all that decides the answer.
+        prompt: what is asked.
+        preface: what stands before it: the system prompt, then the worked examples' questions and answers by turns.
     """
 
     task: Task
     tconst: str
     model: str
     prompt: str
+    preface: tuple[str, ...] = ()
 
     @property
     def prompt_hash(self) -> str:
-        """SHA-256 of the prompt."""
-        return hashlib.sha256(self.prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        """SHA-256 of all that is sent."""
+        return hashlib.sha256("\0".join((*self.preface, self.prompt)).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def request_id(self) -> str:
@@ -74,11 +85,16 @@ class Request:
         text = "\0".join((self.task, self.tconst, self.model, self.prompt_hash))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
-    def answer(self, reply: str) -> Reply:
-        """Return the row for a reply that has just come."""
+    def answer(
+        self, reply: str, *, prompt_tokens: int | None = None, completion_tokens: int | None = None,
+        finish_reason: str | None = None,
+    ) -> Reply:  # fmt: skip
+        """Return the row for a reply that has just come; ``SOURCE_DATE_EPOCH`` (seconds since 1970) stops its clock."""
+        now = datetime.fromtimestamp(time.time() if (epoch := _read_epoch()) is None else epoch, UTC)
         return Reply(
             request_id=self.request_id, task=self.task, tconst=self.tconst, model=self.model,
-            prompt_hash=self.prompt_hash, reply=reply, created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            prompt_hash=self.prompt_hash, reply=reply, created_at=now.isoformat(timespec="seconds"),
+            prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, finish_reason=finish_reason,
         )  # fmt: skip
 
 
@@ -110,11 +126,12 @@ class ReplyLog:
 
     def append(self, reply: Reply) -> None:
         """Write one reply as a line."""
-        line = json.dumps(asdict(reply), ensure_ascii=False)
+        row = {name: value for name, value in asdict(reply).items() if value is not None}
+        line = json.dumps(row, ensure_ascii=False)
         try:
             line.encode("utf-8")
         except UnicodeEncodeError:  # a reply with half a surrogate pair: keep it verbatim, as an escape
-            line = json.dumps(asdict(reply))
+            line = json.dumps(row)
         self._handle.write(line + "\n")
         self._unsynced += 1
         if self._unsynced >= self.sync_every:
@@ -163,13 +180,15 @@ def read_replies(path: Path) -> list[Reply]:
     """
     if not path.is_file():
         raise UserError(f"{path} is not there: run `moviebot teach --out {path.parent}` first")
-    names = {field.name for field in fields(Reply)}
     replies = []
     for number, row in enumerate(read_jsonl(path, skip_half_line=True), start=1):
-        lacking = sorted(name for name in names if not isinstance(row.get(name), str))
+        lacking = sorted(name for name in _TEXTS if not isinstance(row.get(name), str))
         if lacking:
             raise UserError(f"{path}, row {number} lacks {', '.join(lacking)}: mend or delete the line")
-        replies.append(Reply(**{name: row[name] for name in names}))
+        tokens = {name: row[name] for name in _COUNTS if type(row.get(name)) is int}  # a bool is no count
+        reason = row.get("finish_reason")
+        texts = {name: row[name] for name in _TEXTS}
+        replies.append(Reply(**texts, **tokens, finish_reason=reason if isinstance(reason, str) else None))
     return replies
 
 
@@ -227,3 +246,12 @@ def record_runs(folder: Path, runs: Sequence[Run]) -> None:
 def keep_latest(replies: Iterable[Reply]) -> dict[Key, Reply]:
     """Return the last reply to each request."""
     return {reply.key: reply for reply in replies}
+
+
+def _read_epoch() -> int | None:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return None
+    if not epoch.isdecimal():
+        raise UserError(f"SOURCE_DATE_EPOCH={epoch}: give seconds since 1970, or unset it")
+    return int(epoch)

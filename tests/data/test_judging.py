@@ -8,11 +8,11 @@ from moviebot.data import judging
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.injection import is_injection
 from moviebot.data.judging import ReplyJudge, judge_all, parse_reply
-from moviebot.data.openai_teacher import build_questions_prompt, build_recommend_prompt
 from moviebot.data.prompts import render_follow_up, render_question_prompt, render_recommend_prompt
 from moviebot.data.replies import Request
 from moviebot.data.schemas import Movie, Topic, read_catalogue
 from moviebot.data.support import is_supported, rate_support
+from moviebot.data.teacher_prompts import build_questions_prompt, build_recommend_prompt
 from moviebot.data.title_naming import TitleIndex, names_movie
 from moviebot.data.wordings import WORDINGS
 from tools.bench_cleaning import GOOD_PAIRS, judge_cases
