@@ -26,11 +26,13 @@ _ASKS: dict[Topic, re.Pattern[str]] = {
     "rating": re.compile(r"\b(average|imdb|user|viewer) (rating|score)\b", re.I),
     "plot": re.compile(r"\bplot\b|\bsynopsis\b|\bwhat('s| is) .*\babout\b", re.I),
 }
-# What no field of the catalogue holds: a name or a number of another field is then no answer.
+# What no field of the catalogue holds: a name or a number of another field is then no answer. The superlatives are
+# what a small teacher model asks most.
 _ABSENT = re.compile(
     r"\bwho (wrote|penned|composed|scored|produced|edited)\b"
     r"|\bwho (plays|played|voices|voiced) (?!in\b|the (lead|main|star)|leads?\b|roles?\b)\w"
     r"|\b(who|whom) .*\b(written|produced|composed|played|voiced) by\b"
+    r"|\bmost (famous|popular|expensive|memorable|controversial|shocking|recent|important)\b"
     r"|\bbudget\b|\bbox office\b|\boscars?\b|\bawards?\b|\bhow much (money|did)\b|\b(screen)?writers?\b|\bproducers?\b",
     re.I,
 )
