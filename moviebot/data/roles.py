@@ -85,7 +85,9 @@ def check_roles(claim: Claim, movie: Movie) -> float | None:
         >>> check_roles(Claim("Who directed Jaws?", "Roy Scheider directed it.", "director"), jaws) is None
         True
     """
-    if not (_years_stand(claim, movie) and _minutes_stand(claim.answer, movie) and _score_stands(claim.answer, movie)):
+    if _NUMBER.search(claim.answer) and not (
+        _years_stand(claim, movie) and _minutes_stand(claim.answer, movie) and _score_stands(claim.answer, movie)
+    ):
         return None
     if claim.asked != "plot" and not _people_stand(claim, movie):  # a plot has people who direct and play
         return None
