@@ -17,6 +17,8 @@ _DIRECTS = re.compile(r"\b(direct\w*|helm\w*|film(ed)? by|behind the camera|film
 _ACTS = re.compile(
     r"\b(star\w*|cast|featur\w*|act(s|ed|ors?|ress\w*|ing)|play\w*|leads?|perform\w*|with|alongside)\b", re.I
 )
+_DIRECTS_CUE = re.compile(rf"{_DIRECTS.pattern}|\b(made|makes?|whose|movie by|behind)\b", re.I)
+_ACTS_CUE = re.compile(rf"{_ACTS.pattern}|\b(seen?|appear\w*|in it|cameo|names?)\b", re.I)
 _MADE_BY = re.compile(r"\b(?:directed|helmed) by\b(?P<names>[^.;]*)", re.I)
 _MAKES = re.compile(r"\b(directed|directs|helmed|helms)\b(?! by)", re.I)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -83,7 +85,9 @@ def check_roles(claim: Claim, movie: Movie) -> float | None:
         >>> check_roles(Claim("Who directed Jaws?", "Roy Scheider directed it.", "director"), jaws) is None
         True
     """
-    if not (_years_stand(claim, movie) and _minutes_stand(claim.answer, movie) and _score_stands(claim.answer, movie)):
+    if _NUMBER.search(claim.answer) and not (
+        _years_stand(claim, movie) and _minutes_stand(claim.answer, movie) and _score_stands(claim.answer, movie)
+    ):
         return None
     if claim.asked != "plot" and not _people_stand(claim, movie):  # a plot has people who direct and play
         return None
@@ -177,6 +181,8 @@ def _people_stand(claim: Claim, movie: Movie) -> bool:
     for made_by in _MADE_BY.finditer(claim.answer):
         if not _have_role(_ACTS.split(made_by["names"])[0], movie, "directs"):
             return False
+    if claim.asked is None and not _names_by_role(claim, movie):
+        return False
     for sentence in _SENTENCE_END.split(claim.answer):
         if claim.asked == "director" and not _ACTS.search(sentence) and not _have_role(sentence, movie, "directs"):
             return False
@@ -184,6 +190,17 @@ def _people_stand(claim: Claim, movie: Movie) -> bool:
             return False
         made = _MAKES.search(sentence)
         if made and not _have_role(sentence[: made.start()], movie, "directs"):
+            return False
+    return True
+
+
+def _names_by_role(claim: Claim, movie: Movie) -> bool:
+    """Say whether people of the credits are named for what they do: nobody of the cast is "the main character"."""
+    described = (movie.description or "").casefold()
+    words = f"{claim.question} {claim.answer}"
+    for person in _find_people(claim.answer, movie):
+        directs, acts = person.directs and _DIRECTS_CUE.search(words), person.acts and _ACTS_CUE.search(words)
+        if not directs and not acts and person.last not in described:
             return False
     return True
 

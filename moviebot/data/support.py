@@ -208,6 +208,8 @@ def _read_context(movie: Movie) -> _Context:
 
 
 def _repeats(answer: str, context: _Context) -> bool:
+    if answer.count(" ") < REPEATED_WORDS - 1:
+        return False
     words = _TOKEN.findall(_fold(answer))
     return any(
         f" {' '.join(words[n : n + REPEATED_WORDS])} " in context.described
@@ -219,8 +221,9 @@ def _denies(claim: Claim, context: _Context) -> bool:
     """Say whether an answer denies what the facts say: a plot may hold a denial only where the description does."""
     if claim.yes_no:
         return False
-    text = _NO_DENIAL.sub(" ", claim.answer)
-    return bool(_NEGATION.search(text)) and not (claim.asked in (None, "plot") and context.denies)
+    if not _NEGATION.search(claim.answer) or (claim.asked in (None, "plot") and context.denies):
+        return False
+    return bool(_NEGATION.search(_NO_DENIAL.sub(" ", claim.answer)))
 
 
 def _numbers(text: str) -> set[str]:
