@@ -269,11 +269,12 @@ def test_injected_text_stays_data_in_every_prompt(attack: str) -> None:
         build_questions_prompt(hostile, 8, ambiguous=False),
         build_recommend_prompt(hostile, [hostile, DOOR], 3),
     ):
-        assert prompt.count("\n<facts>\n") == 1 == len(re.findall(r"</facts>", prompt))
-        facts = prompt.split("\n<facts>\n")[1]
-        assert "hostile" not in prompt.split("\n<facts>\n")[0]
+        assert f"\n{prompt}".count("\n<facts>\n") == 1 == len(re.findall(r"</facts>", prompt))
+        before, facts, after = re.split(r"</?facts>", prompt)
         assert not re.search(r"<\||\[/?INST\]|###", facts)
-        assert sum("previous instructions" in part for part in prompt.split("<facts>")[:1]) == 0
+        assert not re.search(r"\bUp\b", before + after)
+        assert "Plot." in facts
+        assert "Plot." not in before + after
 
 
 def test_two_processes_judge_as_one(movies: list[Movie], monkeypatch: pytest.MonkeyPatch) -> None:
