@@ -108,7 +108,7 @@ class ReplyJudge:
             return JudgedPair(_write_raw(pair), question, answer, reason="ambiguous_title")
         said: Topic | None = next((name for name in TOPICS if name == pair.get("topic")), None)
         support = rate_support(question, answer, said, movie)
-        if support.asked in (None, "plot") and echoes(question, answer):
+        if support.asked in (None, "plot") and echoes(f"{question} {movie.label}", answer):
             return JudgedPair(_write_raw(pair), question, answer, reason="empty")
         raw = _write_raw(pair) if support.fault or fixed else ""
         return JudgedPair(

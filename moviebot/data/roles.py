@@ -13,14 +13,14 @@ from moviebot.data.template_teacher import TAUGHT_CAST
 MIN_LAST_CHARS = 4
 """A last name alone names a person from this length: ``Lee`` and ``Ray`` are too often something else."""
 
-_DIRECTS = re.compile(r"\b(direct\w*|helm\w*|film(ed)? by|behind the camera|filmmaker)\b", re.I)
+_DIRECTS = re.compile(r"\b(direct\w*|helm|helmed|film(ed)? by|behind the camera|filmmaker)\b", re.I)
 _ACTS = re.compile(
     r"\b(star\w*|cast|featur\w*|act(s|ed|ors?|ress\w*|ing)|play\w*|leads?|perform\w*|with|alongside)\b", re.I
 )
 _DIRECTS_CUE = re.compile(rf"{_DIRECTS.pattern}|\b(made|makes?|whose|movie by|behind)\b", re.I)
-_ACTS_CUE = re.compile(rf"{_ACTS.pattern}|\b(seen?|appear\w*|in it|cameo|names?)\b", re.I)
+_ACTS_CUE = re.compile(rf"{_ACTS.pattern}|\b(seen?|appear\w*|in it|cameo)\b", re.I)
 _MADE_BY = re.compile(r"\b(?:directed|helmed) by\b(?P<names>[^.;]*)", re.I)
-_MAKES = re.compile(r"\b(directed|directs|helmed|helms)\b(?! by)", re.I)
+_MAKES = re.compile(r"\b(directed|directs|helmed)\b(?! by)", re.I)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _NAME_WORD = re.compile(r"[^\W\d_][\w-]*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

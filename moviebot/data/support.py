@@ -135,7 +135,7 @@ def is_supported(question: str, answer: str, topic: Topic | None, movie: Movie) 
 
 
 def echoes(question: str, answer: str) -> bool:
-    """Say whether an answer only says the question again; a choice that the question offers is an answer.
+    """Say whether an answer only says its question again; a choice that the question offers is an answer.
 
     Example:
         >>> echoes("What is the name of the film Up?", "The film is Up."), echoes("Is it Up or Her?", "Up.")

@@ -20,6 +20,10 @@ MIN_FIXABLE_CHARS = 5
 """Shorter titles are one edit from ordinary words: ``Ran``, ``Run``; ``Heat``, ``Hear``."""
 EDITS_BY_CHARS = ((8, 1), (16, 2), (10_000, 3))
 """Titles below 8 characters may have one edit (a swap of neighbours is one), below 16 two, others three."""
+LONG_WORD_CHARS = 5
+LONG_ANCHOR_CHARS = 6
+"""A shorter word may have one edit, a longer two; or two as well, where so many letters of other words are right:
+``star walt`` is no misspelt ``star wars``."""
 ANCHOR_CHARS = 4
 """Where what is misspelt reads as other words, this many letters of the title's other words must be right."""
 _PROBE = 70.0  # partial ratio below which no window can be near enough: three edits in 16 leave 81, one in five 80
@@ -164,6 +168,8 @@ class TitleIndex:
         if len(words) != len(title) and "".join(words) == "".join(title):
             return True
         kept = sum(len(word) for word in words if word in right and word not in ("the", "and", "of"))
+        if kept < LONG_ANCHOR_CHARS and len(words) == len(title) and not all(map(_is_near, words, title)):
+            return False
         return not all(word in self._words for word in wrong) or kept >= ANCHOR_CHARS
 
     def _is_covered(self, words: Sequence[str], title: Sequence[str], own: set[str]) -> bool:
@@ -226,6 +232,11 @@ def _put_right(question: str, start: int, end: int, title: str) -> str:
     if behind and question.startswith(behind, end):
         end += len(behind)
     return f"{question[:start]}{title}{question[end:]}"
+
+
+def _is_near(word: str, right: str) -> bool:
+    """Say whether a word is the right one or a slip of it: two slips in four letters are another word."""
+    return OSA.distance(word, right) <= (1 if len(right) < LONG_WORD_CHARS else 2)
 
 
 def _windows(words: int, size: int) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from moviebot.artefact import read_jsonl
 from moviebot.data import judging
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.injection import is_injection
@@ -188,6 +189,7 @@ BY_TITLE = {movie.title: movie for movie in CATALOGUE}
         ("Night Train 2", "Who is in Nihgt Train 2?", "Who is in Night Train 2?"),
         ("Night Train 2", "Who is in Night Train 3?", None),  # a digit is no slip
         ("Harbour Lights", "Who made Habor Lights?", None),  # Harbor Lights is as near
+        ("Night Train 2", "Who is in Night Tusk 2?", None),  # two slips in a short word are another word
         ("Alien", "Who is in Aliens?", None),  # another movie
         ("Jaws", "Who has a jaw?", None),  # too short, and a word
         ("The Godfather", "Who made that film?", None),
@@ -305,3 +307,25 @@ def test_corrupted_pairs_are_told(tmp_path: Path) -> None:
         assert right / expected >= 0.95, f"recall of {reason}"
         assert right / verdicts.count(reason) >= 0.95, f"precision of {reason}"
     assert len({case.kind for case in cases}) >= 20
+
+
+def test_replies_of_a_small_model_as_a_person_judges_them(tmp_path: Path) -> None:
+    """200 verbatim replies of SmolLM2-135M-Instruct, judged by hand before the code was run on them.
+
+    Nearly all are bad (494 of 496 pairs): what is measured is what slips through. Replies in odd places were not
+    looked at when the judge was mended.
+    """
+    build_catalogue(tmp_path, sample=True)
+    movies = read_catalogue(tmp_path / "catalogue.parquet")
+    by_id = {movie.tconst: movie for movie in movies}
+    judge = ReplyJudge(movies)
+    found: dict[tuple[int, str], list[bool]] = {}
+    for number, row in enumerate(read_jsonl(Path(__file__).parent / "smollm2_judged.jsonl")):
+        movie = by_id[row["tconst"]]
+        judged = judge.judge(movie, Request("qa", movie.tconst, "m", "p").answer(row["reply"]))
+        for pair, by_hand in zip(judged.pairs or (), row["pairs"], strict=True):
+            kept = not pair.reason and not pair.fault
+            found.setdefault((number % 2, by_hand["verdict"]), []).append(kept)
+    assert {key: (sum(kept), len(kept)) for key, kept in found.items()} == {
+        (0, "good"): (2, 2), (0, "bad"): (0, 222), (1, "bad"): (2, 272),
+    }  # fmt: skip
