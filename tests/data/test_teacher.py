@@ -177,7 +177,12 @@ def test_openai_server_without_json_mode(out: Path, httpserver: HTTPServer) -> N
 
 @pytest.mark.parametrize(
     ("status", "message"),
-    [(401, "refuses the key.*--api_key_env"), (404, "does not know 'm'.*--base_url"), (402, "no more credit"), (400, "refuses the request")],
+    [
+        (401, "refuses the key.*--api_key_env"),
+        (404, "does not know 'm'.*--base_url"),
+        (402, "no more credit"),
+        (400, "refuses the request"),
+    ],
 )
 def test_openai_refusals_are_one_line(out: Path, httpserver: HTTPServer, status: int, message: str) -> None:
     httpserver.expect_request("/v1/chat/completions").respond_with_data('{"error": {"message": "no"}}', status=status)
