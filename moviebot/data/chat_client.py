@@ -200,7 +200,9 @@ class ChatClient:
             raise UserError(f"{self.where} refuses the key ({status}: {said}): check --api_key_env")
         if status == 404:
             raise UserError(f"{self.where} does not know {self.model!r} ({said}): check --model and --base_url")
-        raise RefusalError(f"{self.where} refuses the request ({status}: {said}): check --model and --temperature")
+        raise RefusalError(
+            f"{self.where} refuses the request ({status}: {said}): check --model, --temperature and --max_tokens"
+        )
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
