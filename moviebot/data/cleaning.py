@@ -28,6 +28,7 @@ QA_NAME = "qa.jsonl"
 RECOMMENDATIONS_NAME = "recommendations.jsonl"
 QUESTION_PAIRS_NAME = "question_pairs.parquet"
 RECOMMEND_PAIRS_NAME = "recommend_pairs.parquet"
+JUDGING_VERSION = 1  # count up when the judging below, or of pairs or lists, decides otherwise: the stage then runs anew
 QUIET_REPLIES = 1000  # fewer take less than two seconds, so no progress bar
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
         UserError: an input is absent or damaged, the seeds differ, or nothing good is left.
     """
     started = time.monotonic()
-    settings = {"similarity": similarity, "splits_version": SPLITS_VERSION}
+    settings = {"similarity": similarity, "judging_version": JUDGING_VERSION, "splits_version": SPLITS_VERSION}
     _check_seed(out, seed)
     inputs = [out / CATALOGUE_NAME, out / RAW_NAME]
     inputs += [out / RUNS_NAME] if (out / RUNS_NAME).is_file() else []
