@@ -1,4 +1,4 @@
-"""Good question/answer pairs, and twenty ways to spoil them; each case says what cleaning should make of it."""
+"""Good question/answer pairs, and twenty-one ways to spoil them; each case says what cleaning should make of it."""
 
 import json
 import random
