@@ -6,7 +6,7 @@
     python tools/bench_cleaning.py --replies 100000                          # seconds
 
 Good pairs (the template teacher's, free wordings, and for the sample `tests/data/good_pairs.jsonl`, written by hand)
-are corrupted in twenty-one ways. Movies fall in two halves: thresholds are chosen on one, figures reported on the other.
+are corrupted in twenty-one ways. Movies fall in two halves: thresholds are chosen on one, figures are of the other.
 """
 
 import argparse
