@@ -89,8 +89,6 @@ class OpenAITeacher:
                 retry=retry_if_exception_type(FaultError), wait=_wait_for, stop=self._is_enough, reraise=True
             ):
                 with attempt:
-                    if self._stopping:  # nothing new is sent: what is in flight comes in
-                        return None
                     answer = await self._send(request, worst)
                     if answer.is_void and len(void) < VOID_TRIES - 1:
                         void.append(answer)

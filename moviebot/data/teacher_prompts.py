@@ -2,7 +2,7 @@
 
 What is the same for every movie stands first, so that a server that keeps the start of a prompt computes it once. The
 examples are turns of a conversation of their own, about invented movies, so that their facts never stand among a real
-movie's. Everything between <facts> and </facts> is data.
+movie's. Everything between <facts> and </facts> is data; ``clean_text`` defuses tags in it.
 """
 
 from collections.abc import Sequence
@@ -54,8 +54,8 @@ def build_questions_prompt(movie: Movie, n: int, *, ambiguous: bool) -> str:
     label = "its title and its year" if ambiguous else "its title, and in some of them its year"
     return f"""\
 <facts>
-{_fence(render_facts(movie))}
-Title: {_fence(clean_text(movie.label))}
+{render_facts(movie)}
+Title: {clean_text(movie.label)}
 </facts>
 Write {n} questions about this movie, with their answers and topics. Each question has {label} in it."""
 
@@ -75,10 +75,10 @@ def _ask_list(movie: Movie, offered: Sequence[str], n: int) -> str:
     lines = "\n".join(clean_text(label) for label in offered)
     return f"""\
 <facts>
-{_fence(render_facts(movie))}
-Title: {_fence(clean_text(movie.label))}
+{render_facts(movie)}
+Title: {clean_text(movie.label)}
 List:
-{_fence(lines)}
+{lines}
 </facts>
 A person liked this movie. Choose the {n} movies of the list that this person would like most."""
 
@@ -92,8 +92,3 @@ def _write_questions(example: WorkedExample) -> tuple[str, str]:
 def _write_recommendations(example: WorkedExample) -> tuple[str, str]:
     asked = _ask_list(example.movie, example.offered, len(example.recommended))
     return asked, ListReply(recommended=list(example.recommended)).model_dump_json()
-
-
-def _fence(text: str) -> str:
-    """Keep data from closing the facts."""
-    return text.replace("</facts>", "< /facts>").replace("<facts>", "< facts>")

@@ -48,6 +48,7 @@ class FaultServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.seed, self.faults, self.most, self.delay_s = seed, faults, most, delay_s
         self.served: Counter[str] = Counter()  # good answers that went out whole, by prompt
+        self.written: Counter[str] = Counter()  # good answers, whether or not anybody was there to hear them
         self.met: Counter[str] = Counter()  # faults by kind
         self.flying = self.most_flying = 0  # good answers being written
         self.closing = threading.Event()
@@ -103,6 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.closing.wait(self.server.delay_s)
         with self.server.lock:  # before the answer goes out: the client may send its next request at once
             self.server.flying -= 1
+        with self.server.lock:
+            self.server.written[prompt] += 1
         self.reply(write_answer(prompt))
         self.server.count(prompt)
 

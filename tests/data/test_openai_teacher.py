@@ -120,6 +120,13 @@ def test_one_refused_request_does_not_stop_the_others(out: Path, httpserver: HTT
     assert len(read_replies(out / RAW_NAME)) == len(movies) - 1
 
 
+def test_other_examples_are_another_request(out: Path, httpserver: HTTPServer) -> None:
+    seen = serve(httpserver, lambda _: complete(PAIRS))
+    for examples in (0, 1, 0):
+        ask(out, httpserver, limit=1, examples=examples)
+    assert len(seen) == 2
+
+
 def test_usage_and_the_reason_to_stop_are_recorded(out: Path, httpserver: HTTPServer) -> None:
     serve(httpserver, lambda _: complete('{"pairs": [{"question": "Wh', "length"))
     ask(out, httpserver, limit=1)
@@ -188,10 +195,13 @@ def test_retry_after_is_read_in_both_forms() -> None:
 
 
 def test_a_server_that_dribbles_is_left_after_the_deadline(out: Path, httpserver: HTTPServer) -> None:
+    sent = [0]
+
     def dribble(_: dict[str, Any]) -> Response:
         def blocks() -> Any:
             for _ in range(200):
                 time.sleep(0.05)
+                sent[0] += 1
                 yield b" "
 
         return Response(blocks(), status=200)
@@ -200,8 +210,9 @@ def test_a_server_that_dribbles_is_left_after_the_deadline(out: Path, httpserver
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(openai_teacher, "MAX_RETRIES", 1)
         with pytest.raises(UserError, match="1 of 1 requests failed"):
-            ask(out, httpserver, limit=1, timeout_s=0.3)  # each block comes in time, the whole never does
+            ask(out, httpserver, limit=1, timeout_s=0.3)  # each block comes in time, the whole does not
     assert len(seen) == 2
+    assert sent[0] < 2 * 200
 
 
 def test_a_reply_of_any_size_takes_little_memory(out: Path, httpserver: HTTPServer) -> None:
