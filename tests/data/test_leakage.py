@@ -10,7 +10,7 @@ from moviebot.artefact import read_report
 from moviebot.cli import run
 from moviebot.data.leakage import Leakage, find_leakage
 from moviebot.data.pairs import PairRow
-from moviebot.data.schemas import Movie, QAPair, RecommendationList, Split
+from moviebot.data.schemas import Movie, QAPair, RecommendationList, Split, write_catalogue
 
 STORY = "A retired lighthouse keeper finds a sealed letter in the lamp room and sets out to bring it to its owner"
 TRAIN, VAL, TEST = "tt1", "tt2", "tt3"
@@ -115,3 +115,19 @@ def test_clean_reports_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert set(counts["breaches"].values()) == {0}
     assert counts["largest_group"] == 2
     assert counts["wordings_shared"]["test"] < 0.2
+
+
+def test_sets_of_an_older_rule_are_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder from before the franchises were kept together is not taken for up to date."""
+    write_catalogue(tmp_path / "catalogue.parquet", films())
+    for stage in ("teach", "clean"):
+        assert run([stage, "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    for stage in ("teach", "clean"):
+        report = read_report(tmp_path)
+        del report[stage]["settings"]["splits_version"]
+        (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        assert run([stage, "--out", str(tmp_path)]) == 0
+        assert "is up to date" not in capsys.readouterr().err
+        assert run([stage, "--out", str(tmp_path)]) == 0
+        assert "is up to date" in capsys.readouterr().err
