@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from moviebot.data.values import (
 from moviebot.errors import UserError
 
 log = logging.getLogger(__name__)
+_COMMA = re.compile(r",(?!\s*(?:jr|sr|ii|iii|iv)\b\.?\s*(?:,|$))", re.I)  # "Robert Downey, Jr." is one person
 # A table's numbers repeat: a dictionary is quicker than a pattern.
 _parse_year = lru_cache(maxsize=1 << 12)(parse_year)
 _parse_runtime = lru_cache(maxsize=1 << 12)(parse_runtime)
@@ -109,6 +111,8 @@ def split_cell(cell: Cell) -> tuple[str, ...]:
     Example:
         >>> split_cell("Joel Coen, Ethan Coen"), split_cell("Robert Downey, Jr.|Jude Law"), split_cell('["A", "B"]')
         (('Joel Coen', 'Ethan Coen'), ('Robert Downey, Jr.', 'Jude Law'), ('A', 'B'))
+        >>> split_cell("Robert Downey, Jr., Jude Law")
+        ('Robert Downey, Jr.', 'Jude Law')
         >>> split_cell('[{"id": 18, "name": "Drama"}, {"id": 36, "name": "History"}]')
         ('Drama', 'History')
     """
@@ -119,7 +123,7 @@ def split_cell(cell: Cell) -> tuple[str, ...]:
 def _split_text(cell: str) -> tuple[str, ...]:
     if cell.lstrip().startswith("["):
         return _clean_parts(flatten_list(_parse_list(cell)))
-    return _clean_parts(cell.split("|" if "|" in cell else ","))
+    return _clean_parts(cell.split("|") if "|" in cell else _COMMA.split(cell))
 
 
 def _clean_parts(parts: list[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@ r"""Cells of a table to typed facts: ``\N``, ``nan`` and the like are absent; wh
 
 import re
 
-YEARS = range(1870, 2101)
+YEARS = range(1000, 2101)  # films begin in 1874; the table may be of books
 MAX_RUNTIME_MINUTES = 60_000  # the longest film known runs 857 hours
 _MOJIBAKE = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u2122]")
 _ABSENT = {"", "\\n", "nan", "none", "null", "n/a", "na", "<na>"}
@@ -50,7 +50,7 @@ def parse_year(cell: str) -> int | None:
     """Return a year; a date gives its year.
 
     Raises:
-        ValueError: the cell is neither a year of 1870 to 2100 nor a date of one.
+        ValueError: the cell is neither a year of 1000 to 2100 nor a date of one.
 
     Example:
         >>> parse_year("1999"), parse_year("1999.0"), parse_year("1999-03-31"), parse_year("")

@@ -73,7 +73,7 @@ def test_cells_agree_with_the_parsers(parse: Any, kind: Any) -> None:
         "1999",
         "Drama,Crime",
         "nan,Drama",
-        "1869",
+        "0999",
     ]
     values, faults = parse_cells(pa.array(cells), parse, kind)
     for cell, value, fault in zip(cells, values.to_pylist(), faults.to_pylist(), strict=True):
