@@ -8,7 +8,7 @@ from moviebot.artefact import read_jsonl
 from moviebot.data import judging
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.injection import is_injection
-from moviebot.data.judging import ReplyJudge, judge_all, parse_reply
+from moviebot.data.judging import JudgedReply, ReplyJudge, judge_all
 from moviebot.data.prompts import render_follow_up, render_question_prompt, render_recommend_prompt
 from moviebot.data.replies import Request
 from moviebot.data.schemas import Movie, Topic, read_catalogue
@@ -82,19 +82,27 @@ def test_a_title_of_punctuation_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mended", "found"),
+    ("text", "expected"),
     [
-        ('{"pairs": []}', False, True),
-        ('```json\n{"pairs": []}\n```', True, True),
-        ('{"pairs": [{"question": "a", "answer": "b",}]}', True, True),
-        ("I'm sorry, I can't do that.", True, False),
-        ("", True, False),
+        ('{"pairs": []}', JudgedReply((), mended=False)),
+        ('```json\n{"pairs": []}\n```', JudgedReply((), mended=True)),
+        ('{"pairs": {}}', JudgedReply(None, mended=False)),
+        ('```json\n{"pairs": {}}\n```', JudgedReply(None, mended=True)),
+        ("[]", JudgedReply(None, mended=False)),
+        ('```json\n["pairs"]\n```', JudgedReply(None, mended=False)),
+        ("I'm sorry, I can't do that.", JudgedReply(None, mended=False)),
+        ("", JudgedReply(None, mended=False)),
     ],
 )
-def test_parse_reply(text: str, mended: bool, found: bool) -> None:
-    content, was_mended = parse_reply(text)
-    assert was_mended is mended
-    assert isinstance(content, dict) is found
+def test_a_reply_is_an_object_with_a_list_of_pairs(text: str, expected: JudgedReply) -> None:
+    assert ReplyJudge([DOOR]).judge(DOOR, Request("qa", DOOR.tconst, "m", "p").answer(text)) == expected
+
+
+def test_broken_json_is_mended() -> None:
+    text = '{"pairs": [{"question": "a", "answer": "b.",}]}'
+    judged = ReplyJudge([DOOR]).judge(DOOR, Request("qa", DOOR.tconst, "m", "p").answer(text))
+    assert judged.mended
+    assert [(pair.question, pair.answer) for pair in judged.pairs or ()] == [("a", "b.")]
 
 
 ROLES = Movie(

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from moviebot.data.judging import ReplyJudge, parse_reply
+from moviebot.data.broken_json import load_json
+from moviebot.data.judging import ReplyJudge
 from moviebot.data.list_judging import ListJudge
 from moviebot.data.prompts import is_decline
 from moviebot.data.rejects import Rejects
@@ -82,8 +83,9 @@ def test_preface_is_a_conversation_of_its_own(examples: int) -> None:
         assert len(turns) == 2 * examples
         for asked, replied in zip(turns[::2], turns[1::2], strict=True):
             assert asked.count("<facts>") == asked.count("</facts>") == 1
-            shape.model_validate(parse_reply(replied)[0])
-            assert parse_reply(replied)[1] is False
+            content, mended = load_json(replied)
+            shape.model_validate(content)
+            assert not mended
 
 
 def test_no_text_of_a_movie_leaves_the_facts() -> None:
