@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from moviebot.artefact import is_current, remove, write_jsonl, write_stage_report
-from moviebot.data.download import IMDB_URL, download_imdb
+from moviebot.data.download import download_imdb
 from moviebot.data.imdb import build_from_imdb, find_files, read_similar
+from moviebot.data.imdb_files import IMDB_URL
 from moviebot.data.rejects import Rejects
 from moviebot.data.schemas import write_catalogue
 from moviebot.data.selection import Selection

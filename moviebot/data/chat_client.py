@@ -3,12 +3,9 @@
 import asyncio
 import json
 import logging
-import math
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import httpx
@@ -16,6 +13,7 @@ import httpx
 from moviebot.data.endpoints import Endpoint
 from moviebot.data.prompts import clean_text
 from moviebot.data.replies import Request
+from moviebot.data.retry_after import read_retry_after
 from moviebot.data.teacher_replies import REPLY_MODELS
 from moviebot.errors import UserError
 
@@ -203,24 +201,6 @@ class ChatClient:
         raise RefusalError(
             f"{self.where} refuses the request ({status}: {said}): check --model, --temperature and --max_tokens"
         )
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, as seconds or as a date; None where it does not say.
-
-    Example:
-        >>> read_retry_after({"retry-after": "2.5"}), read_retry_after({"retry-after": "soon"})
-        (2.5, None)
-    """
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _read_answer(body: bytes) -> Answer:

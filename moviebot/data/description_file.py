@@ -33,7 +33,7 @@ class DescriptionFile:
     """
 
     def __init__(self, path: Path, catalogue: Sequence[Movie], rejects: Rejects, licence: str | None = None) -> None:
-        self.name = path.name.removesuffix(".gz").rpartition(".")[0]
+        self.name = name_file(path)
         self.requests = 0
         self._licence = licence
         self._texts = _read_texts(path, catalogue, rejects)
@@ -46,6 +46,16 @@ class DescriptionFile:
         for movie in movies:
             if movie.tconst in self._texts:
                 yield build_row(movie.tconst, self.name, self._texts[movie.tconst], licence=self._licence)
+
+
+def name_file(path: Path) -> str:
+    """Return what ``description_source`` says of texts from a file.
+
+    Example:
+        >>> name_file(Path("my/plots.tsv.gz"))
+        'plots'
+    """
+    return path.name.removesuffix(".gz").rpartition(".")[0]
 
 
 def _read_texts(path: Path, catalogue: Sequence[Movie], rejects: Rejects) -> dict[str, str]:

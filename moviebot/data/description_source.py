@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from moviebot.data.description_file import DescriptionFile
+from moviebot.data.description_file import DescriptionFile, name_file
 from moviebot.data.description_row import LINKED, DescriptionRow, Key, Unanswered
 from moviebot.data.imdb_pages import ImdbPages
 from moviebot.data.polite_http import Manners
@@ -103,7 +103,7 @@ def name_source(source: str, language: str = "en") -> str:
         ('wikipedia', 'wikipedia-de', 'plots')
     """
     if source.startswith("file:"):
-        return Path(source.removeprefix("file:")).name.removesuffix(".gz").rpartition(".")[0]
+        return name_file(Path(source.removeprefix("file:")))
     return source if language == "en" or source == "imdb" else f"{source}-{language}"
 
 

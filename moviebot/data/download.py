@@ -11,14 +11,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from moviebot import __version__
+from moviebot.data.imdb_files import IMDB_STEMS, IMDB_URL
 from moviebot.data.remote_file import DownloadError, RemoteFile, TryAgain, find_gzip_fault
 from moviebot.errors import UserError
 
-IMDB_URL = "https://datasets.imdbws.com/"
-IMDB_FILES = tuple(
-    f"{stem}.tsv.gz"
-    for stem in ("title.basics", "title.ratings", "title.crew", "title.principals", "name.basics", "title.akas")
-)
+IMDB_FILES = tuple(f"{stem}.tsv.gz" for stem in IMDB_STEMS)
 LICENCE = (
     "IMDb's files are for personal and non-commercial use only; "
     "https://developer.imdb.com/non-commercial-datasets/ has the terms"

@@ -16,13 +16,14 @@ import duckdb
 from rich.progress import Progress
 
 from moviebot.artefact import remove, write_whole
+from moviebot.data.imdb_files import IMDB_STEMS, IMDB_URL
 from moviebot.data.imdb_tables import BASICS, ImdbTables
 from moviebot.data.rejects import Rejects
 from moviebot.data.selection import Selection
 from moviebot.data.tsv import ImdbFile
 from moviebot.errors import UserError
 
-STEMS = ("title.basics", "title.ratings", "title.crew", "title.principals", "name.basics", "title.akas", "descriptions")
+STEMS = (*IMDB_STEMS, "descriptions")
 _COLUMNS = {
     "title.basics": BASICS,
     "title.ratings": ["tconst", "averageRating", "numVotes"],
@@ -70,8 +71,7 @@ def find_files(folder: Path) -> dict[str, Path]:
                 found.setdefault(stem, path)
     if "title.basics" not in found:
         raise UserError(
-            f"{folder} holds no title.basics.tsv or title.basics.tsv.gz: download IMDb's files into it from "
-            "https://datasets.imdbws.com/"
+            f"{folder} holds no title.basics.tsv or title.basics.tsv.gz: download IMDb's files into it from {IMDB_URL}"
         )
     return found
 

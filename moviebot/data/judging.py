@@ -81,10 +81,12 @@ class ReplyJudge:
 
     def judge(self, movie: Movie, reply: Reply) -> JudgedReply:
         """Judge a reply about a movie."""
-        content, mended = parse_reply(reply.reply) if is_encodable(reply.model) else (None, False)
-        listed = content.get("pairs") if isinstance(content, dict) else None
+        found, mended = load_json(reply.reply) if is_encodable(reply.model) else (None, False)
+        if not isinstance(found, dict):
+            return JudgedReply(None, mended=False)
+        listed = found.get("pairs")
         if not isinstance(listed, list):
-            return JudgedReply(None, mended and content is not None)
+            return JudgedReply(None, mended)
         pairs = (self._judge_pair(movie, pair, cut=mended and n == len(listed)) for n, pair in enumerate(listed, 1))
         return JudgedReply(tuple(pairs), mended)
 
@@ -140,19 +142,6 @@ def judge_all(movies: Sequence[Movie], tasks: Sequence[Task]) -> Iterator[Judged
             judged = waiting.pop(0).result()
             waiting += [pool.submit(_judge_chunk, chunk) for chunk in islice(chunks, 1)]
             yield from judged
-
-
-def parse_reply(text: str) -> tuple[Any, bool]:
-    """Read a teacher's JSON, mending what can be mended.
-
-    Args:
-        text: the reply, verbatim, perhaps inside a Markdown fence or cut off.
-
-    Returns:
-        The object (None where nothing could be read), and whether it had to be mended.
-    """
-    found, mended = load_json(text)
-    return (found, mended) if isinstance(found, dict) else (None, mended)
 
 
 def find_text(pair: Mapping[str, Any], name: str) -> str | None:

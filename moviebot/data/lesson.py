@@ -16,6 +16,7 @@ from moviebot.data.template_teacher import TEMPLATE_VERSION, write_questions, wr
 from moviebot.data.wordings import WORDINGS
 
 RECOMMENDED = 12  # a train movie keeps about nine of them: the others are val and test movies
+OFFERED = 40  # movies that a request offers to choose from; they tell movies of one title apart in the reply
 
 
 def pick_taught(movies: Sequence[Movie], limit: int | None) -> list[Movie]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from moviebot.data.catalogue import SIMILAR_SOURCE
+from moviebot.data.lesson import OFFERED
 from moviebot.data.list_parsing import Name, ParsedList, Reading, parse_list
 from moviebot.data.matching import Match, TitleMatcher, make_keys
 from moviebot.data.movielens_teacher import MOVIELENS
@@ -18,7 +19,6 @@ from moviebot.data.schemas import Movie, RecommendationList, Split
 
 COMPUTED = frozenset(("template", SIMILAR_SOURCE, MOVIELENS))
 """Teachers that are no language model: their lists are about the movie asked about, whatever stands first."""
-OFFERED = 40  # what a request offers; it tells movies of one title apart
 REANCHOR_LEAD = 1.35
 """The first title takes a list over where its mean similarity to the other n leads the seed's by this / sqrt(n). Chosen
 on half of the movies so that one right list in a hundred, drawn from people's co-likes, is taken away from its seed."""

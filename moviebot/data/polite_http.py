@@ -20,7 +20,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from moviebot import __version__
 from moviebot.data.polite_transport import PoliteTransport, open_transport
-from moviebot.data.remote_file import TryAgain, parse_retry_after
+from moviebot.data.remote_file import TryAgain
+from moviebot.data.retry_after import read_retry_after
 
 PRODUCT = "moviebot"  # what robots.txt may name
 MAX_BODY_BYTES = 8 << 20
@@ -261,7 +262,7 @@ class PoliteClient:
         said = f"answered {status} {response.reason_phrase}".strip()
         # A 2xx other than 200 is a part, or a page that wants a browser.
         if status in _TRY_AGAIN or status >= 500 or (response.is_success and status != 200):
-            raise TryAgain(said, parse_retry_after(response.headers))
+            raise TryAgain(said, read_retry_after(response.headers))
         if status != 200:
             raise RequestFailedError(said, status)
 

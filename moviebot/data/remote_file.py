@@ -11,8 +11,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from gzip import BadGzipFile
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import httpx
 from isal import igzip, igzip_lib
 
 from moviebot.artefact import hash_path, remove, write_whole
+from moviebot.data.retry_after import read_retry_after
 
 
 class TryAgain(Exception):
@@ -199,7 +198,7 @@ class RemoteFile:
     def _refuse(self, response: httpx.Response) -> None:
         status = f"the server answered {response.status_code} {response.reason_phrase}".strip()
         if response.status_code in (408, 425, 429) or response.status_code >= 500:
-            raise TryAgain(status, parse_retry_after(response.headers))
+            raise TryAgain(status, read_retry_after(response.headers))
         raise DownloadError(f"{self.shown_url}: {status}: check --download_url", ends_all=False)
 
     def _get_origin(self, response: httpx.Response) -> Origin:
@@ -228,34 +227,6 @@ def find_gzip_fault(path: Path) -> str | None:
     except (BadGzipFile, EOFError, fault) as error:
         return str(error)
     return None if size else "nothing in it"
-
-
-def parse_retry_after(headers: httpx.Headers) -> float | None:
-    """Return the seconds that a server asks to wait: its Retry-After is a number of them, or a date.
-
-    Example:
-        >>> parse_retry_after(httpx.Headers({"Retry-After": "7"})), parse_retry_after(httpx.Headers({}))
-        (7.0, None)
-        >>> date, later = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:30 GMT"
-        >>> parse_retry_after(httpx.Headers({"Date": date, "Retry-After": later}))
-        30.0
-    """
-    text = headers.get("Retry-After", "").strip()
-    if re.fullmatch("[0-9]{1,9}", text):
-        return float(text)
-    then = _parse_date(text)
-    if then is None:
-        return None
-    now = _parse_date(headers.get("Date", "")) or datetime.now(UTC)  # by the server's clock where it tells
-    return max(0.0, (then - now).total_seconds())
-
-
-def _parse_date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _get_origin_path(path: Path) -> Path:

@@ -124,16 +124,6 @@ def rate_support(question: str, answer: str, topic: Topic | None, movie: Movie) 
     return Support(score / 2, "unsupported_answer", borderline, asked)
 
 
-def is_supported(question: str, answer: str, topic: Topic | None, movie: Movie) -> bool:
-    """Say whether an answer follows from the movie's facts; see :func:`rate_support`.
-
-    Example:
-        >>> is_supported("How long is Up?", "96 minutes.", "runtime", Movie("tt1", "Up", runtime_minutes=96))
-        True
-    """
-    return rate_support(question, answer, topic, movie).fault is None
-
-
 def echoes(question: str, answer: str) -> bool:
     """Say whether an answer only says its question again; a choice that the question offers is an answer.
 

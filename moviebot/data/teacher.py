@@ -13,7 +13,7 @@ from rich.progress import Progress
 from moviebot.artefact import is_current, write_stage_report
 from moviebot.data.catalogue import CATALOGUE_NAME, SIMILAR_NAME
 from moviebot.data.endpoints import Preset, find_endpoint, read_key
-from moviebot.data.lesson import RECOMMENDED, Lesson, pick_taught
+from moviebot.data.lesson import OFFERED, RECOMMENDED, Lesson, pick_taught
 from moviebot.data.movielens import find_movielens
 from moviebot.data.movielens_teacher import MovieLensTeacher
 from moviebot.data.replies import (
@@ -49,7 +49,7 @@ def teach(
     base_url: str | None = None,
     api_key_env: str | None = None,
     examples: int = 3,
-    offered: int = 40,
+    offered: int = OFFERED,
     concurrency: int = 8,
     temperature: float = 0.7,
     max_tokens: int = 2048,

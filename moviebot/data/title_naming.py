@@ -66,18 +66,6 @@ def titles_of(movie: Movie) -> tuple[Title, ...]:
     return tuple(title for title in found.values() if title.normal)
 
 
-def names_movie(question: str, movie: Movie) -> bool:
-    """Say whether a question names the movie: its title, its original title or another title; articles may lack.
-
-    Example:
-        >>> names_movie("who directed the godfather", Movie("tt1", "The Godfather"))
-        True
-        >>> names_movie("Who directed it?", Movie("tt1", "The Godfather"))
-        False
-    """
-    return next(_find_mentions(question, movie), None) is not None
-
-
 class TitleIndex:
     """All titles of a catalogue, to tell one movie's misspelt title from another's right one.
 
@@ -103,7 +91,14 @@ class TitleIndex:
     def names(self, question: str, movie: Movie) -> bool:
         """Say whether a question names this movie, and not another whose longer title holds this one's (``Aliens 2``).
 
-        A year in brackets behind the title that is off by more than one names another movie too.
+        It may be named by its title, its original title or another title; articles may lack. A year in brackets behind
+        the title that is off by more than one names another movie too.
+
+        Example:
+            >>> godfather = Movie("tt1", "The Godfather")
+            >>> index = TitleIndex([godfather])
+            >>> index.names("who directed godfather", godfather), index.names("Who directed it?", godfather)
+            (True, False)
         """
         own = {title.normal for title in titles_of(movie)}
         words = _normalise_question(question).split()

@@ -1,8 +1,10 @@
 """Worked examples for a language model's prompt: invented movies, and what a good teacher would write about them.
 
-No movie, person or place here exists, and no name is one that a real movie is likely to hold: where one of
-:data:`EXAMPLE_NAMES` stands in a reply, the model copied the example, and the cleaning can tell
-(:func:`copies_example`).
+No movie, person or place here exists, and no name is one that a real movie is likely to hold, so that what a model
+copies from them is thrown out by the rules for all replies: a question does not name the movie asked about
+(``title_absent``), an answer about a real movie names people or tells a story that its facts don't hold
+(``unsupported_answer``), a list recommends movies that don't exist (``invented_title``). A year, a length, a genre or a
+rating passes where it is true of that movie too, and so does a decline.
 """
 
 from dataclasses import dataclass
@@ -77,20 +79,3 @@ EXAMPLES = (
 )  # fmt: skip
 
 MAX_EXAMPLES = len(EXAMPLES)
-EXAMPLE_NAMES = frozenset(
-    """
-    quillmoor brentwhistle orlebeck dunwold owlglass bremblewick yarrowfen varrowmede polwhistle crumhorn vandelune
-    grimsnout tubaswindlers safecrackle orrowgate tench-aldous haldabrand pemberlyn whistlebait umberlings sleepercar
-    """.split()  # noqa: SIM905 - quoted words are hard to read
-)
-
-
-def copies_example(text: str) -> bool:
-    """Say whether a text of a reply names somebody or something of the worked examples.
-
-    Example:
-        >>> copies_example("Odalys Brentwhistle directed it."), copies_example("Pete Docter directed it.")
-        (True, False)
-    """
-    folded = text.casefold()
-    return any(name in folded for name in EXAMPLE_NAMES)

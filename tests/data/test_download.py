@@ -22,7 +22,6 @@ from moviebot import __version__
 from moviebot.data import download as download_module
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.download import IMDB_FILES, LICENCE, MAX_TRIES, download_imdb
-from moviebot.data.remote_file import parse_retry_after
 from moviebot.errors import UserError
 from tests.data.imdb_files import BASICS, BASICS_HEADER, write_imdb
 from tests.data.mirror import Fault, Handler, Mirror, cut, ignore_range, run_mirror, send, status
@@ -253,11 +252,6 @@ def test_retry_after_as_a_date_is_waited_for(folder: Path, mirror: Mirror) -> No
     fetch(folder, mirror)
     first, second = (moment for name, _, moment in mirror.seen if name == NAME)
     assert second - first >= 1
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-3", "١", "Wed, 99 Oct 2015 07:28:00 GMT"])
-def test_retry_after_that_says_nothing(text: str) -> None:
-    assert parse_retry_after(httpx.Headers({b"Retry-After": text.encode()})) is None
 
 
 def test_a_server_that_wants_a_day_gets_it(folder: Path, mirror: Mirror) -> None:

@@ -8,13 +8,13 @@ from moviebot.artefact import read_jsonl
 from moviebot.data import judging
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.injection import is_injection
-from moviebot.data.judging import ReplyJudge, judge_all, parse_reply
+from moviebot.data.judging import JudgedReply, ReplyJudge, judge_all
 from moviebot.data.prompts import render_follow_up, render_question_prompt, render_recommend_prompt
 from moviebot.data.replies import Request
 from moviebot.data.schemas import Movie, Topic, read_catalogue
-from moviebot.data.support import is_supported, rate_support
+from moviebot.data.support import rate_support
 from moviebot.data.teacher_prompts import build_questions_prompt, build_recommend_prompt
-from moviebot.data.title_naming import TitleIndex, names_movie
+from moviebot.data.title_naming import TitleIndex
 from moviebot.data.wordings import WORDINGS
 from tools.bench_cleaning import GOOD_PAIRS, judge_cases
 from tools.corrupt_pairs import ATTACKS, corrupt_movies
@@ -49,14 +49,15 @@ BARE = Movie("tt2", "The Blue Door", year=1951)
     ],
 )
 def test_support(answer: str, topic: Topic | None, expected: bool) -> None:
-    assert is_supported("What about The Blue Door?", answer, topic, DOOR) is expected
+    assert (rate_support("What about The Blue Door?", answer, topic, DOOR).fault is None) is expected
 
 
 def test_decline_is_right_where_the_fact_is_absent() -> None:
-    assert not is_supported("Who directed The Blue Door?", "I don't know who directed it.", "unanswerable", DOOR)
-    assert not is_supported("Who directed The Blue Door?", "I don't know who directed it.", None, DOOR)
-    assert is_supported("Who directed The Blue Door?", "I don't know who directed it.", "director", BARE)
-    assert not is_supported("Who directed The Blue Door?", "It was directed by Ann Ash.", "director", BARE)
+    question, decline = "Who directed The Blue Door?", "I don't know who directed it."
+    assert rate_support(question, decline, "unanswerable", DOOR).fault == "unsupported_answer"
+    assert rate_support(question, decline, None, DOOR).fault == "unsupported_answer"
+    assert rate_support(question, decline, "director", BARE).fault is None
+    assert rate_support(question, "It was directed by Ann Ash.", "director", BARE).fault == "unsupported_answer"
 
 
 @pytest.mark.parametrize(
@@ -70,29 +71,38 @@ def test_decline_is_right_where_the_fact_is_absent() -> None:
         ("Who painted the door blue?", False),
     ],
 )
-def test_names_movie(question: str, expected: bool) -> None:
-    assert names_movie(question, DOOR) is expected
+def test_a_question_names_a_movie_by_any_of_its_titles(question: str, expected: bool) -> None:
+    assert TitleIndex([DOOR]).names(question, DOOR) is expected
 
 
-def test_names_movie_of_punctuation() -> None:
-    assert names_movie("Who directed ???", Movie("tt1", "???"))
-    assert not names_movie("Who directed it", Movie("tt1", "???"))
+def test_a_title_of_punctuation_is_named() -> None:
+    movie = Movie("tt1", "???")
+    assert TitleIndex([movie]).names("Who directed ???", movie)
+    assert not TitleIndex([movie]).names("Who directed it", movie)
 
 
 @pytest.mark.parametrize(
-    ("text", "mended", "found"),
+    ("text", "expected"),
     [
-        ('{"pairs": []}', False, True),
-        ('```json\n{"pairs": []}\n```', True, True),
-        ('{"pairs": [{"question": "a", "answer": "b",}]}', True, True),
-        ("I'm sorry, I can't do that.", True, False),
-        ("", True, False),
+        ('{"pairs": []}', JudgedReply((), mended=False)),
+        ('```json\n{"pairs": []}\n```', JudgedReply((), mended=True)),
+        ('{"pairs": {}}', JudgedReply(None, mended=False)),
+        ('```json\n{"pairs": {}}\n```', JudgedReply(None, mended=True)),
+        ("[]", JudgedReply(None, mended=False)),
+        ('```json\n["pairs"]\n```', JudgedReply(None, mended=False)),
+        ("I'm sorry, I can't do that.", JudgedReply(None, mended=False)),
+        ("", JudgedReply(None, mended=False)),
     ],
 )
-def test_parse_reply(text: str, mended: bool, found: bool) -> None:
-    content, was_mended = parse_reply(text)
-    assert was_mended is mended
-    assert isinstance(content, dict) is found
+def test_a_reply_is_an_object_with_a_list_of_pairs(text: str, expected: JudgedReply) -> None:
+    assert ReplyJudge([DOOR]).judge(DOOR, Request("qa", DOOR.tconst, "m", "p").answer(text)) == expected
+
+
+def test_broken_json_is_mended() -> None:
+    text = '{"pairs": [{"question": "a", "answer": "b.",}]}'
+    judged = ReplyJudge([DOOR]).judge(DOOR, Request("qa", DOOR.tconst, "m", "p").answer(text))
+    assert judged.mended
+    assert [(pair.question, pair.answer) for pair in judged.pairs or ()] == [("a", "b.")]
 
 
 ROLES = Movie(
@@ -119,6 +129,7 @@ ROLES = Movie(
         ("What year is 15 Minutes from?", "1999.", "year", "unsupported_answer"),
         ("What year is 15 Minutes from?", "2001.", "year", None),
         ("When did it open, 15 Minutes?", "It was released in 1999.", None, "unsupported_answer"),
+        ("How long is 15 Minutes?", "120 minutes.", "runtime", None),
         ("How long is 15 Minutes?", "It lasts 2 hours and 0 minutes.", "runtime", None),
         ("How long is 15 Minutes?", "It lasts 1 hour and 20 minutes.", "runtime", "unsupported_answer"),
         ("How long is 15 Minutes?", "It runs for 1200 minutes.", "runtime", "unsupported_answer"),
@@ -150,7 +161,7 @@ def test_a_description_that_denies_nothing_is_not_denied() -> None:
 
 def test_a_letter_that_folds_to_two_hides_no_name() -> None:
     answer = "It was directed by Susanne Sachße and Ann Ash."
-    assert not is_supported("Who directed The Blue Door?", answer, "director", DOOR)
+    assert rate_support("Who directed The Blue Door?", answer, "director", DOOR).fault == "unsupported_answer"
 
 
 def test_an_answer_that_says_the_question_again_says_nothing(movies: list[Movie]) -> None:

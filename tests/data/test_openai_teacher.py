@@ -3,7 +3,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from moviebot.data import chat_client, openai_teacher
-from moviebot.data.chat_client import read_retry_after
 from moviebot.data.endpoints import PRESETS, find_endpoint, read_key
 from moviebot.data.replies import RAW_NAME, read_replies
 from moviebot.data.schemas import Movie, write_catalogue
@@ -182,16 +180,6 @@ def test_retry_after_holds_all_requests(out: Path, httpserver: HTTPServer, movie
     assert len(times) == len(movies) + 1
     # One other may have been under way, and one was sent while the refusal was; the rest waited.
     assert sum(moment < times[0] + 0.9 for moment in times) <= 3
-
-
-def test_retry_after_is_read_in_both_forms() -> None:
-    assert read_retry_after({"retry-after": "3"}) == 3
-    ahead = read_retry_after({"retry-after": formatdate(time.time() + 100, usegmt=True)})
-    assert ahead is not None
-    assert 90 < ahead < 101
-    assert read_retry_after({"retry-after": formatdate(time.time() - 100, usegmt=True)}) == 0
-    assert [read_retry_after({"retry-after": text}) for text in ("", "soon", "nan", "inf")] == [None] * 4
-    assert read_retry_after({}) is None
 
 
 def test_a_server_that_dribbles_is_left_after_the_deadline(out: Path, httpserver: HTTPServer) -> None:

@@ -8,9 +8,9 @@ from rapidfuzz import fuzz
 from moviebot.data.prompts import is_decline, render_facts
 from moviebot.data.question_topic import guess_topic
 from moviebot.data.schemas import SPLITS, TOPICS, Movie, Split
-from moviebot.data.support import is_supported
+from moviebot.data.support import rate_support
 from moviebot.data.template_teacher import OUTLINE_WORDS, facts_of, outline, write_questions
-from moviebot.data.title_naming import names_movie
+from moviebot.data.title_naming import TitleIndex
 from moviebot.data.wordings import SUBJECTS, WORDINGS
 
 
@@ -58,7 +58,7 @@ def test_train_wordings_are_not_nearly_test_wordings() -> None:
 def test_other_directors_are_not_the_director(job: str, movies: list[Movie]) -> None:
     question = f"Who was the {job} director of Harbour Lights?"
     assert guess_topic(question, movies[2]) is None
-    assert is_supported(question, "I don't know: the facts don't say.", "unanswerable", movies[2])
+    assert rate_support(question, "I don't know: the facts don't say.", "unanswerable", movies[2]).fault is None
 
 
 def test_every_decline_stands(movies: list[Movie]) -> None:
@@ -66,7 +66,7 @@ def test_every_decline_stands(movies: list[Movie]) -> None:
         for wording in WORDINGS["unanswerable"]["train"] + WORDINGS["unanswerable"]["test"]:
             for mention in (movie.title, movie.label, f"the {movie.year} version of {movie.title}"):
                 question = wording.replace("{title}", mention)
-                assert is_supported(question, "I don't know.", "unanswerable", movie), question
+                assert rate_support(question, "I don't know.", "unanswerable", movie).fault is None, question
 
 
 def test_unanswerable_wordings_ask_for_no_fact(movies: list[Movie]) -> None:
@@ -75,7 +75,7 @@ def test_unanswerable_wordings_ask_for_no_fact(movies: list[Movie]) -> None:
 
 
 def test_all_topics_come_and_answers_hold_the_facts(movies: list[Movie]) -> None:
-    asked = 0
+    asked, index = 0, TitleIndex(movies)
     for movie in movies[2:]:
         for split in SPLITS:
             pairs = write(movie, 9, split)
@@ -83,11 +83,11 @@ def test_all_topics_come_and_answers_hold_the_facts(movies: list[Movie]) -> None
             for pair in pairs:
                 topic = next(topic for topic in TOPICS if topic == pair["topic"])
                 facts = facts_of(movie, topic)
-                assert names_movie(pair["question"], movie)
+                assert index.names(pair["question"], movie)
                 assert all(fact in pair["answer"] for fact in facts)
                 assert all(fact in render_facts(movie) for fact in facts)
                 assert is_decline(pair["answer"]) == (topic == "unanswerable") == (not facts)
-                assert is_supported(pair["question"], pair["answer"], topic, movie)
+                assert rate_support(pair["question"], pair["answer"], topic, movie).fault is None
                 asked += 1
     assert asked == 10 * 3 * 9
 

@@ -1,0 +1,4 @@
+"""What IMDb publishes (https://developer.imdb.com/non-commercial-datasets/): the folder and the files in it."""
+
+IMDB_URL = "https://datasets.imdbws.com/"
+IMDB_STEMS = ("title.basics", "title.ratings", "title.crew", "title.principals", "name.basics", "title.akas")
