@@ -7,13 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from moviebot.artefact import is_current, remove, write_jsonl, write_stage_report
-from moviebot.data.download import download_imdb
 from moviebot.data.imdb import build_from_imdb, find_files, read_similar
 from moviebot.data.imdb_files import IMDB_URL
 from moviebot.data.rejects import Rejects
@@ -96,6 +94,8 @@ def build_catalogue(
     if problems:
         raise UserError("; ".join(problems))
     if download and imdb_dir is not None:
+        from moviebot.data.download import download_imdb
+
         download_imdb(imdb_dir, download_url)
     source = table or imdb_dir or sample_dir()  # just one of them is asked for
     settings = {
@@ -154,6 +154,10 @@ def _find_source_problems(
 
 
 def _is_web_address(url: str) -> bool:
+    if url == IMDB_URL:
+        return True
+    import httpx
+
     try:
         return httpx.URL(url).scheme in ("http", "https") and bool(httpx.URL(url).host)
     except httpx.InvalidURL:
