@@ -84,6 +84,19 @@ class TestErrors:
             run(["clean"])
 
 
+HEAVY = {
+    "datasets", "duckdb", "httpx", "lightning", "matplotlib", "pandas", "peft", "scipy", "sentence_transformers",
+    "sklearn", "tenacity", "torch", "transformers",
+}  # fmt: skip
+
+
+def find_imported(code: str) -> set[str]:
+    """Return the top-level modules that a process of its own has imported when it has run some code."""
+    code += "; import sys; print('imported', *(name for name in sys.modules if '.' not in name))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
 class TestHelp:
     def test_overview_names_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run([]) == 0
@@ -100,13 +113,17 @@ class TestHelp:
         bare = [line for line in text.splitlines() if line.strip().startswith("--") and line.rstrip().endswith(")")]
         assert all("help" in line or len(line.split()) > 3 for line in bare), bare
 
-    def test_overview_imports_no_model_library(self) -> None:
-        code = (
-            "import sys; from moviebot.cli import run; run([]);"
-            "print([m for m in ('torch', 'transformers', 'lightning') if m in sys.modules])"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip().endswith("[]")
+    def test_overview_imports_no_library_but_the_parsers(self) -> None:
+        assert find_imported("from moviebot.cli import run; run([])") & {*HEAVY, "numpy", "pyarrow", "rich"} == set()
+
+    # The last is what worker processes import.
+    @pytest.mark.parametrize("module", ["catalogue", "teacher", "cleaning", "stats", "export", "lesson", "judging"])
+    def test_a_stage_imports_heavy_libraries_only_where_it_needs_them(self, module: str) -> None:
+        assert find_imported(f"import moviebot.data.{module}") & HEAVY == set()
+
+    def test_an_import_that_is_there_is_found(self) -> None:
+        imported = find_imported("import moviebot.data.imdb_tables, moviebot.data.download")
+        assert imported & HEAVY == {"duckdb", "httpx", "tenacity"}
 
 
 @pytest.mark.parametrize("words", [["--task", "qa,recommend"], ["--task=qa,recommend"], ["--task", "[qa,recommend]"]])

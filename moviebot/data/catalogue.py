@@ -7,13 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from moviebot.artefact import is_current, remove, write_jsonl, write_stage_report
-from moviebot.data.download import download_imdb
 from moviebot.data.imdb import build_from_imdb, find_files, read_similar
 from moviebot.data.imdb_files import IMDB_URL
 from moviebot.data.rejects import Rejects
@@ -85,13 +83,7 @@ def build_catalogue(
         UserError: not just one source, a source that can't be read, or no movie left.
     """
     started = time.monotonic()
-    problems = _find_download_problems(imdb_dir, download, download_url)
-    if columns and table is None:
-        problems.append("--columns is for --table: IMDb's own columns are known; leave it out")
-    if table is not None:
-        problems += find_table_problems(table, columns)
-    if (imdb_dir is not None) + (table is not None) + sample != 1:
-        problems.append("moviebot catalogue needs just one of --imdb_dir DIR, --table FILE and --sample true: give one")
+    problems = _find_source_problems(imdb_dir, table, sample, download, download_url, columns)
     try:
         selection = Selection(
             year_from, year_to, min_votes, tuple(title_types), limit, tuple(genres), tuple(exclude_genres), adult,
@@ -102,46 +94,29 @@ def build_catalogue(
     if problems:
         raise UserError("; ".join(problems))
     if download and imdb_dir is not None:
+        from moviebot.data.download import download_imdb
+
         download_imdb(imdb_dir, download_url)
+    source = table or imdb_dir or sample_dir()  # just one of them is asked for
     settings = {
         "source": "table" if table else "sample" if sample else "imdb_dir",
         "year_from": year_from, "year_to": year_to, "min_votes": min_votes, "title_types": list(title_types),
         "limit": limit, "genres": list(genres), "exclude_genres": list(exclude_genres), "adult": adult,
         "regions": list(regions), "languages": list(languages), "columns": columns,
     }  # fmt: skip
-    folder = sample_dir() if sample else imdb_dir
-    similar = folder / SIMILAR_NAME if folder is not None else None
-    inputs = [table] if table is not None else []
-    if folder is not None:
-        inputs = [*find_files(folder).values(), *([similar] if similar and similar.is_file() else [])]
-    outputs = [out / CATALOGUE_NAME]
-    if similar in inputs:
-        outputs.append(out / SIMILAR_NAME)
+    similar = None if table else _find_similar(source)
+    inputs = [source] if table else [*find_files(source).values(), *([similar] if similar else [])]
+    outputs = [out / CATALOGUE_NAME, *([out / SIMILAR_NAME] if similar else [])]
     if is_current(out, "catalogue", settings=settings, inputs=inputs, outputs=outputs):
         log.info("%s is up to date", outputs[0])
         return
-    counts: dict[str, Any]
     if table is not None:
-        _warn_of_no_effect(selection)
-        rejects = Rejects("catalogue")
-        found, total = read_table(table, rejects, columns)
-        movies = selection.select(found)
-        counts = {"in": total, "kept": len(movies), "rejected": rejects.count()}
+        rejects, counts = _build_from_table(table, selection, columns, outputs[0])
     else:
-        assert folder is not None
-        rejects = Rejects("catalogue", max_rows=MAX_REJECT_ROWS)
-        result = build_from_imdb(folder, selection, rejects, outputs[0])
-        basics = result.files[0]
-        # Only title.basics has a row a movie: what the other files lose is a fact, counted under their names.
-        rejected = {reason: basics.rejected[reason] for reason in rejects.count()}
-        counts = {"in": basics.rows, "kept": result.kept, "rejected": rejected, "files": _count_files(result.files)}
-        if rejects.count_left_out():
-            counts["rejects_not_in_file"] = rejects.count_left_out()
+        rejects, counts = _build_from_folder(source, selection, outputs[0])
     counts["filtered"] = dict(selection.filtered)
-    _check_kept(counts, table or folder)
-    if table is not None:
-        write_catalogue(outputs[0], movies)
-    if similar in inputs and similar is not None:
+    _check_kept(counts, source)
+    if similar:
         write_jsonl(out / SIMILAR_NAME, read_similar(similar, _read_ids(outputs[0])))
     else:
         remove(out / SIMILAR_NAME)  # lists of another source would be read by `moviebot teach`
@@ -159,19 +134,65 @@ def sample_dir() -> Path:
     return Path(str(resources.files("moviebot.data"))) / "sample"
 
 
-def _find_download_problems(imdb_dir: Path | None, download: bool, url: str) -> list[str]:
+def _find_source_problems(
+    imdb_dir: Path | None, table: Path | None, sample: bool, download: bool, url: str, columns: dict[str, str] | None
+) -> list[str]:
     problems = []
     if download and imdb_dir is None:
         problems.append("--download fetches IMDb's files: say where to with --imdb_dir DIR")
     if not download and url != IMDB_URL:
         problems.append(f"--download_url {url} has no effect without --download true: give both or neither")
-    try:
-        usable = httpx.URL(url).scheme in ("http", "https") and bool(httpx.URL(url).host)
-    except httpx.InvalidURL:
-        usable = False
-    if not usable:
+    if not _is_web_address(url):
         problems.append(f"--download_url {url}: give an address that begins with https:// (or http://)")
+    if columns and table is None:
+        problems.append("--columns is for --table: IMDb's own columns are known; leave it out")
+    if table is not None:
+        problems += find_table_problems(table, columns)
+    if (imdb_dir is not None) + (table is not None) + sample != 1:
+        problems.append("moviebot catalogue needs just one of --imdb_dir DIR, --table FILE and --sample true: give one")
     return problems
+
+
+def _is_web_address(url: str) -> bool:
+    if url == IMDB_URL:
+        return True
+    import httpx
+
+    try:
+        return httpx.URL(url).scheme in ("http", "https") and bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        return False
+
+
+def _find_similar(folder: Path) -> Path | None:
+    path = folder / SIMILAR_NAME
+    return path if path.is_file() else None
+
+
+def _build_from_table(
+    table: Path, selection: Selection, columns: dict[str, str] | None, target: Path
+) -> tuple[Rejects, dict[str, Any]]:
+    """Write the catalogue of a table, unless nothing of it is kept; return what was thrown away, and the counts."""
+    _warn_of_no_effect(selection)
+    rejects = Rejects("catalogue")
+    found, total = read_table(table, rejects, columns)
+    movies = selection.select(found)
+    if movies:
+        write_catalogue(target, movies)
+    return rejects, {"in": total, "kept": len(movies), "rejected": rejects.count()}
+
+
+def _build_from_folder(folder: Path, selection: Selection, target: Path) -> tuple[Rejects, dict[str, Any]]:
+    """Write the catalogue of IMDb's files, unless nothing of them is kept; return as :func:`_build_from_table`."""
+    rejects = Rejects("catalogue", max_rows=MAX_REJECT_ROWS)
+    result = build_from_imdb(folder, selection, rejects, target)
+    basics = result.files[0]
+    # Only title.basics has a row a movie: what the other files lose is a fact, counted under their names.
+    rejected = {reason: basics.rejected[reason] for reason in rejects.count()}
+    counts = {"in": basics.rows, "kept": result.kept, "rejected": rejected, "files": _count_files(result.files)}
+    if rejects.count_left_out():
+        counts["rejects_not_in_file"] = rejects.count_left_out()
+    return rejects, counts
 
 
 def _warn_of_no_effect(selection: Selection) -> None:
@@ -192,7 +213,7 @@ def _count_files(files: list[ImdbFile]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _check_kept(counts: dict[str, Any], source: Path | None) -> None:
+def _check_kept(counts: dict[str, Any], source: Path) -> None:
     if counts["kept"]:
         return
     if not counts["in"]:

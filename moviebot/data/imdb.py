@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 from rich.progress import Progress
 
 from moviebot.artefact import remove, write_whole
-from moviebot.data.imdb_files import IMDB_STEMS, IMDB_URL
-from moviebot.data.imdb_tables import BASICS, ImdbTables
+from moviebot.data.imdb_files import BASICS, IMDB_STEMS, IMDB_URL
 from moviebot.data.rejects import Rejects
 from moviebot.data.selection import Selection
 from moviebot.data.tsv import ImdbFile
@@ -89,6 +87,10 @@ def build_from_imdb(folder: Path, selection: Selection, rejects: Rejects, target
     Raises:
         UserError: no ``title.basics``, an empty file, one that lacks its columns, or no room for the joins.
     """
+    import duckdb
+
+    from moviebot.data.imdb_tables import ImdbTables
+
     files = _open_files(folder, selection, rejects)
     get = files.get
     with _make_scratch(target.parent) as scratch, _show_progress(files), ImdbTables(scratch) as tables:

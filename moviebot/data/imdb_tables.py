@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from moviebot.data.cells import normalise_titles, parse_cells, parse_genres, parse_texts, parse_titles
+from moviebot.data.imdb_files import BASICS
 from moviebot.data.rejects import CatalogueReason
 from moviebot.data.schemas import CATALOGUE_SCHEMA
 from moviebot.data.selection import Selection
@@ -23,7 +24,6 @@ from moviebot.data.values import parse_rating, parse_runtime, parse_votes, parse
 
 MAX_CAST = 5  # the prompt holds them all: at about 5 tokens a name, ten would cost as much as the description
 MAX_AKAS = 40
-BASICS = ["tconst", "titleType", "primaryTitle", "originalTitle", "isAdult", "startYear", "runtimeMinutes", "genres"]
 MEMORY = "1GiB"  # the rest of 3 GiB: Python and Arrow 0.4 GiB, blocks read ahead 0.2 GiB, the writer's row group
 _THREADS = 2  # reading is one stream: more threads would wait, and each takes memory
 _ROW_GROUP = 100_000

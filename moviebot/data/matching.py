@@ -8,16 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import normalise_title
+
+if TYPE_CHECKING:
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 How = Literal["exact", "year", "title", "offered", "fuzzy"]
 Fault = Literal["invented", "ambiguous"]
@@ -227,7 +229,10 @@ class TitleMatcher:
         return [key for key in self._rows if len(key) >= MIN_FUZZY_CHARS - 1]
 
     @cached_property
-    def _ngrams(self) -> tuple[TfidfVectorizer, "sparse.csr_matrix"]:
+    def _ngrams(self) -> "tuple[TfidfVectorizer, sparse.csr_matrix]":
+        from scipy import sparse
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         vectoriser = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, dtype=np.float32)
         return vectoriser, sparse.csr_matrix(vectoriser.fit_transform(self._keys).T)  # (F, K)
 

@@ -8,15 +8,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
-from scipy import sparse
 
 from moviebot.data.matching import TitleMatcher
 from moviebot.data.schemas import Movie
 from moviebot.errors import UserError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 LIKED = 4.0
 """Stars from which a movie counts as liked: on held-out users 4 did better than 3.5, than any rating, and than the
@@ -86,6 +89,8 @@ def read_likes(files: dict[str, Path], movies: Sequence[Movie]) -> Likes:
     Raises:
         UserError: columns lack or rows can't be read; the message names every problem.
     """
+    from scipy import sparse
+
     problems: list[str] = []
     tables = {kind: _read_table(files[kind], columns, problems) for kind, columns in COLUMNS.items()}
     stars = tables["ratings"].column("rating").to_numpy() if "rating" in tables["ratings"].column_names else np.empty(0)

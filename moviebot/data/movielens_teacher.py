@@ -5,16 +5,19 @@ Legend: U users, N movies of the catalogue, Q movies asked about.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from moviebot.artefact import hash_path
 from moviebot.data.movielens import LIKED, find_movielens, read_likes
 from moviebot.data.replies import Reply, Request
 from moviebot.data.schemas import Movie
 from moviebot.data.template_teacher import write_recommendations
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 MOVIELENS = "movielens"
 VERSION = 1
@@ -91,6 +94,8 @@ def rank_liked(
         tconsts: the movies asked about.
         n: how many others at the most.
     """
+    from scipy import sparse
+
     counts = np.asarray(likes.sum(axis=0)).ravel()  # (N,)
     activity = np.asarray(likes.sum(axis=1)).ravel()  # (U,)
     weighted = sparse.csr_matrix(sparse.diags(1 / np.log(2 + activity)) @ likes)  # (U, N)

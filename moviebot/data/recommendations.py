@@ -5,14 +5,16 @@ Legend: N movies, Q movies asked about, P pairs, F features.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import normalise_title
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 # Weights of the blocks, chosen by hit@20 on MovieLens neighbours (the development half): people and stories say more
 # than genres, and viewers of one decade's films look for that decade's.
@@ -91,6 +93,9 @@ class ContentRecommender:
 
 
 def _build_features(movies: Sequence[Movie]) -> "sparse.csr_matrix":
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     listed = [
         (WEIGHT_PEOPLE, [[*movie.directors, *movie.directors, *movie.cast] for movie in movies]),
         (WEIGHT_GENRES, [list(movie.genres) for movie in movies]),

@@ -19,6 +19,7 @@ from moviebot.errors import UserError
 from moviebot.pretrained import SMOLLM2, resolve_model
 
 START_S, TEACH_S = 300, 900  # a loaded machine of two cores writes a few tokens a second
+NEEDED = ("fastapi", "openai", "uvicorn")
 COMMAND = Path(sys.executable).with_name("transformers")
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
@@ -26,7 +27,7 @@ ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Start the server; yield its address and the model's name there."""
-    if not COMMAND.is_file() or importlib.util.find_spec("uvicorn") is None:
+    if not COMMAND.is_file() or any(importlib.util.find_spec(name) is None for name in NEEDED):
         pytest.skip("transformers serve is not installed")
     try:
         model = str(resolve_model(SMOLLM2))
