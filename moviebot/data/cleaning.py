@@ -28,7 +28,7 @@ QA_NAME = "qa.jsonl"
 RECOMMENDATIONS_NAME = "recommendations.jsonl"
 QUESTION_PAIRS_NAME = "question_pairs.parquet"
 RECOMMEND_PAIRS_NAME = "recommend_pairs.parquet"
-JUDGING_VERSION = 1  # count up when pairs or lists are judged otherwise: the stage then runs anew
+JUDGING_VERSION = 2  # count up when pairs or lists are judged otherwise: the stage then runs anew
 QUIET_REPLIES = 1000  # fewer take less than two seconds, so no progress bar
 log = logging.getLogger(__name__)
 

@@ -12,27 +12,36 @@ _ASKS: dict[Topic, re.Pattern[str]] = {
         re.I,
     ),
     "year": re.compile(
-        r"\b(what|which) year\b|\bwhen (was|did)\b(?!.*\bdvd\b).*\b(released?|come out|came out)\b"
-        r"|\brelease year of\b",
+        r"\b(what|which) year\b(?=.*\b(released?|come out|came out|out|premiered?|made|opened|open|debut\w*|hit|from"
+        r"|appear(ed)?|produced|filmed)\b|( is| was)?\W*$)|\bfrom (what|which) year\b|\brelease year of\b"
+        r"|\bwhen (was|did)\b(?!.*\bdvd\b).*\b(released?|come out|came out)\b",
         re.I,
     ),
-    "runtime": re.compile(r"\bhow long (is|does|will)\b|\brun(ning )?time\b|\bhow many minutes\b", re.I),
+    "runtime": re.compile(
+        r"\bhow long (is|does|will)\b|\brun(ning )?time\b|\bhow many minutes\b"
+        r"|\b(longer|shorter) than [^?]*\b(hours?|minutes)\b",
+        re.I,
+    ),
     "genre": re.compile(r"\bgenres?\b", re.I),
     "cast": re.compile(
         r"\bwho (stars?|starred|is starring|acted)\b|\bcast of\b"
+        r"|\bwho('s|’s| is| are| was| were)( all)? in\W*$"
+        r"|\b(name|list|tell me)\b.*\b(actors|actresses|stars|who (act|star|appear|play) in)\b"
         r"|\bwho (are|were) the (main |lead )?actors\b|\b(which|what) actors (are|were|appear|play|star)\b",
         re.I,
     ),
-    "rating": re.compile(r"\b(average|imdb|user|viewer) (rating|score)\b", re.I),
+    "rating": re.compile(
+        r"\b(average|imdb|user|viewer) (rating|score)\b|\bwhat('s|’s| is) the (rating|score) of\b", re.I
+    ),
     "plot": re.compile(r"\bplot\b|\bsynopsis\b|\bwhat('s| is) .*\babout\b", re.I),
 }
 # A pattern is only tried where one of its words is there: seven patterns a question are a tenth of all the judging.
 _HINTS: dict[Topic, tuple[str, ...]] = {
     "director": ("direct", "helmed"),
     "year": ("year", "when"),
-    "runtime": ("how long", "time", "minutes"),
+    "runtime": ("how long", "time", "minutes", "longer", "shorter"),
     "genre": ("genre",),
-    "cast": ("star", "act", "cast"),
+    "cast": ("star", "act", "cast", "who"),
     "rating": ("rating", "score"),
     "plot": ("plot", "synopsis", "about"),
 }

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Literal
 
 from moviebot.data.prompts import clean_text
@@ -10,6 +11,9 @@ from moviebot.data.question_topic import cut_title
 from moviebot.data.schemas import Movie, Topic
 from moviebot.data.template_teacher import TAUGHT_CAST
 
+NEARLY_MINUTES = 25  # "nearly two hours"
+ABOUT_MINUTES = 15  # "about two hours"
+HOURS_MINUTES = 5  # "two hours"
 MIN_LAST_CHARS = 4
 """A last name alone names a person from this length: ``Lee`` and ``Ray`` are too often something else."""
 
@@ -18,7 +22,7 @@ _ACTS = re.compile(
     r"\b(star\w*|cast|featur\w*|act(s|ed|ors?|ress\w*|ing)|play\w*|leads?|perform\w*|with|alongside)\b", re.I
 )
 _DIRECTS_CUE = re.compile(rf"{_DIRECTS.pattern}|\b(made|makes?|whose|movie by|behind)\b", re.I)
-_ACTS_CUE = re.compile(rf"{_ACTS.pattern}|\b(seen?|appear\w*|in it|cameo)\b", re.I)
+_ACTS_CUE = re.compile(rf"{_ACTS.pattern}|\b(act|seen?|appear\w*|in it|cameo)\b", re.I)
 _MADE_BY = re.compile(r"\b(?:directed|helmed) by\b(?P<names>[^.;]*)", re.I)
 _MAKES = re.compile(r"\b(directed|directs|helmed)\b(?! by)", re.I)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -35,9 +39,27 @@ _RELEASE = re.compile(
 _PLAYS = re.compile(r"\b(star|starring|act|cast)\b", re.I)
 _YES = re.compile(r"\W*yes\b", re.I)
 _YEAR = re.compile(r"(?<![\d$])(?:18|19|20)\d\d(?!\d)")
+_YEAR_ASKED = re.compile(
+    r"\b(?:released?|come out|from|made|open(?:ed)?|premiered?)\b[^?]*?\b(?P<than>before|after|since|in|from|during|) ?"
+    r"(?P<year>(?:18|19|20)\d\d)(?!\d)",
+    re.I,
+)
+_RATED = re.compile(
+    r"\brat(?:ed|ing)\b[^?]*\b(?:(?P<over>above|over|(?:higher|more|better) than)|below|under|(?:lower|less) than)"
+    r" (?P<score>\d+(?:\.\d+)?)\b",
+    re.I,
+)
 _SCORE = re.compile(r"(?P<score>\d+(?:\.\d+)?) ?(?:/|out of) ?10\b", re.I)
 _SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
+_NAME = re.compile(r"(?<=\w )[^\W\d_a-z]\w")  # a capital that begins no sentence
 _HOURS = {"an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+_SPAN = re.compile(
+    r"(?:\b(?P<over>longer than|more than|over|at least|past|exceeds?)|\b(?P<under>less than|shorter than|under|below)"
+    r"|\b(?P<nearly>nearly|almost|just under|close to)|\b(?P<about>about|around|roughly|approximately|some))? ?"
+    r"(?:\b(?P<hours>\d+(?:\.5)?|an|one|two|three|four|five)(?P<half> and a half)?[ -]hours?\b(?P<behind> and a half)?"
+    r"(?! ?(?:and )?\d)|\b(?P<minutes>\d{2,3})[ -]?min(?:ute)?s?\b)",
+    re.I,
+)
 _GENRES = {
     "action": "action", "adventure": "adventure", "animation": "animation", "animated": "animation",
     "biography": "biography", "biographical": "biography", "biopic": "biography", "comedy": "comedy",
@@ -85,14 +107,14 @@ def check_roles(claim: Claim, movie: Movie) -> float | None:
         >>> check_roles(Claim("Who directed Jaws?", "Roy Scheider directed it.", "director"), jaws) is None
         True
     """
-    if _NUMBER.search(claim.answer) and not (
-        _years_stand(claim, movie) and _minutes_stand(claim.answer, movie) and _score_stands(claim.answer, movie)
+    if (_NUMBER.search(claim.answer) or claim.asked == "runtime") and not (
+        _years_stand(claim, movie) and _minutes_stand(claim, movie) and _score_stands(claim.answer, movie)
     ):
         return None
     if claim.asked != "plot" and not _people_stand(claim, movie):  # a plot has people who direct and play
         return None
     if claim.yes_no:
-        return 1.0 if _is_so(claim, movie) is bool(_YES.match(claim.answer)) else None
+        return 1.0 if _is_so(claim, movie) in (None, bool(_YES.match(claim.answer))) else None
     return _share_held(claim, movie)
 
 
@@ -111,6 +133,7 @@ def _share_held(claim: Claim, movie: Movie) -> float | None:
             held = sum(genre in found or genre in answer.casefold() for genre in right)
         case "runtime":
             held = movie.runtime_minutes in _find_minutes(answer) or str(movie.runtime_minutes) in numbers
+            held = held or bool(find_spans(answer))  # those that are wrong are out already
         case "rating":
             held = movie.rating in [float(number) for number in numbers if number.count(".") < 2]
         case "year":
@@ -158,7 +181,10 @@ def _years_stand(claim: Claim, movie: Movie) -> bool:
     return all(year == str(movie.year) or year in named for year in years)
 
 
-def _minutes_stand(answer: str, movie: Movie) -> bool:
+def _minutes_stand(claim: Claim, movie: Movie) -> bool:
+    answer, runtime = claim.answer, movie.runtime_minutes
+    if claim.asked == "runtime" and runtime and not all(low <= runtime <= high for low, high in find_spans(answer)):
+        return False
     wrong = {str(minutes) for minutes in _find_minutes(answer) if minutes != movie.runtime_minutes}
     return not wrong or wrong <= _find_numbers(movie.description or "")
 
@@ -169,6 +195,33 @@ def _find_minutes(answer: str) -> list[int]:
     for match in _MINUTES.finditer(answer):
         hours = (match["hours"] or "0").casefold()
         found.append(60 * (int(hours) if hours.isdigit() else _HOURS[hours]) + int(match["minutes"]))
+    return found
+
+
+def find_spans(text: str) -> list[tuple[float, float]]:
+    """Return what a text says of a length in round hours, or beside a number of minutes: least and most minutes.
+
+    Example:
+        >>> find_spans("longer than two and a half hours"), find_spans("about 2 hours"), find_spans("100 minutes")
+        ([(151, inf)], [(105.0, 135.0)], [])
+    """
+    found: list[tuple[float, float]] = []
+    for match in _SPAN.finditer(text):
+        if match["hours"]:
+            hours = match["hours"].casefold()
+            minutes = 60 * (_HOURS.get(hours) or float(hours)) + 30 * bool(match["half"] or match["behind"])
+        else:
+            minutes = float(match["minutes"])
+        if match["over"]:
+            found.append((int(minutes) + ("least" not in match["over"].casefold()), inf))
+        elif match["under"]:
+            found.append((0, minutes))
+        elif match["nearly"]:
+            found.append((minutes - NEARLY_MINUTES, minutes))
+        elif match["about"]:
+            found.append((minutes - ABOUT_MINUTES, minutes + ABOUT_MINUTES))
+        elif match["hours"]:  # an exact number of minutes has a rule of its own
+            found.append((minutes - HOURS_MINUTES, minutes + HOURS_MINUTES))
     return found
 
 
@@ -252,16 +305,28 @@ def _find_numbers(text: str) -> set[str]:
     return set(_NUMBER.findall(text))
 
 
-def _is_so(claim: Claim, movie: Movie) -> bool:
-    """Say whether what a yes/no question asks is so, as far as its years, genres and names of people tell."""
+def _is_so(claim: Claim, movie: Movie) -> bool | None:
+    """Say whether what a yes/no question asks is so; None where no year, length, genre or name of it tells."""
     question = cut_title(claim.question, movie)
-    right = _right_genres(movie)
-    if not all(year == str(movie.year) for year in _YEAR.findall(question)) or not find_genres(question) <= right:
-        return False
-    people = _find_people(question, movie)
-    if _DIRECTS.search(question):
-        return any(person.directs for person in people)
-    return not _PLAYS.search(question) or any(person.acts for person in people)
+    genres, people = find_genres(question), _find_people(question, movie)
+    told = [_fits_year(match, movie.year) for match in _YEAR_ASKED.finditer(question)] if movie.year else []
+    if movie.rating is not None:
+        told += [(movie.rating > float(match["score"])) is bool(match["over"]) for match in _RATED.finditer(question)]
+    told += [low <= movie.runtime_minutes <= high for low, high in find_spans(question) if movie.runtime_minutes]
+    if genres:
+        told.append(genres <= _right_genres(movie))
+    role = "directs" if _DIRECTS.search(question) else "acts" if _PLAYS.search(question) else None
+    if role and (people or _NAME.search(question)):  # a name that is not of the credits: no
+        told.append(any(getattr(person, role) for person in people))
+    return all(told) if told else None
+
+
+def _fits_year(match: re.Match[str], year: int) -> bool:
+    """Say whether a year fits what a question asks of it; one in brackets, or without a verb, only says which movie."""
+    than, asked = match["than"].casefold(), int(match["year"])
+    if than == "before":
+        return year < asked
+    return year > asked if than in ("after", "since") else year == asked
 
 
 def _right_genres(movie: Movie) -> set[str]:

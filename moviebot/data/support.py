@@ -24,6 +24,12 @@ FACT_SHARE = 0.5
 REPEATED_WORDS = 12
 """As many words in a row out of the description, in an answer to a question that doesn't ask for it."""
 
+_COUNTS = dict(
+    zip("two three four five six seven eight nine ten eleven twelve".split(), map(str, range(2, 13)), strict=True)  # noqa: SIM905
+) | {"twenty": "20", "thirty": "30", "forty": "40", "fifty": "50", "hundred": "100", "thousand": "1000"}
+_HOW_MANY = re.compile(r"\bhow (many|old|long|far|much|often)\b|\bwhat age\b", re.I)
+_SCALE = {"k": 1e3, "thousand": 1e3, "million": 1e6}
+_LARGE = re.compile(r"\b(\d{1,3}(?:\.\d+)?)[ -]?(k|thousand|million)\b", re.I)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _TOKEN = re.compile(r"\w+")
@@ -32,12 +38,16 @@ _PEOPLE_OF = re.compile(r"(an|ese|ish)s?$")
 _NEGATION = re.compile(r"\b(not|never|no|nobody|none|nothing|neither|nor|without|cannot|\w+n't)\b", re.I)
 _YES_OR_NO = re.compile(r"\W*(yes|no)\b", re.I)
 _NO_DENIAL = re.compile(r"\bnot (only|just|merely|simply|least)\b|\bno\. ?\d|\bno (doubt|less)\b", re.I)
-_NOT_KNOWN = re.compile(r"\b(no|not|unknown|unspecified)\b|n't\b", re.I)  # a quick look before the slow one
+_NOT_KNOWN = re.compile(r"\b(no|not|nothing|cannot|unknown|unspecified)\b|n't\b", re.I)  # a quick look before the slow
+_FACTS = r"\b(?:facts?|data|information|table|context|description)\b"
+_NOT = r"(?:\bnot|n't|\bno|\bnothing)\b"
+_TOLD = r"\b(?:(?:state|mention|provide|include|reveal|name|list|record|identifi|specifi)e?d|given|known|available)\b"
 _DECLINES = re.compile(
-    r"\b(facts?|data|information|table|context|description)\b[^.]*(\bnot|n't|\bno)\b[^.]*"
-    r"\b(say|said|state|stated|mention|mentioned|hold|tell|give|given|provided?|available|included?|specified|known)\b"
-    r"|\b(is|are|was) (not (known|stated|given|mentioned|specified|provided|available)|unknown|unspecified)\b"
-    r"|\bthere is no (information|mention)\b",
+    rf"{_FACTS}[^.]*{_NOT}[^.]*(?:{_TOLD}|\b(?:say|state|mention|tell|give|hold|include|reveal|name|list|specify)\b)"
+    rf"|^not {_TOLD}|{_NOT}[^.]* (?:in|among) (?:the|these|my) {_FACTS}"
+    rf"|\b(?:is|are|was|were)(?:n't| not) {_TOLD}|\bno [\w ]*\b(?:is|are|was|were) {_TOLD}"
+    r"|\b(?:is|are|was|were) (?:unknown|unspecified)\b|\bno (?:information|mention)\b"
+    r"|\bI (?:can't|cannot|couldn't) (?:say|tell)\b|\bI don't (?:know|have)\b",
     re.I,
 )
 # Words an answer is framed in; they say nothing about the movie.
@@ -54,12 +64,13 @@ _FRAME = frozenset(
     total under user users very viewer viewers vote voted voters votes watch were what when where which while
     whose with would year years approximately around roughly actor actors actress acting behind camera helm
     helmed helmed filmmaker filmmakers picture clock clocks just over little nearly full half sits stands holds
+    both much longer shorter half three four five
     gets give theaters theatres cinemas screens audiences back first lasts counted counts filed tagged mix blend
     """.split()  # noqa: SIM905 - 150 quoted words are hard to read
 )
 
 
-_ECHO_FRAME = frozenset("a an the it its is was are were movie film name title called".split())  # noqa: SIM905
+_ECHO_FRAME = frozenset("a an the it its is was are were he she they in because movie film name title called".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ def rate_support(question: str, answer: str, topic: Topic | None, movie: Movie) 
     """
     asked = settle_topic(question, topic, movie)
     unsupported = Support(0.0, "unsupported_answer", asked=asked)
-    if is_decline(answer) or (_NOT_KNOWN.search(answer) and _DECLINES.search(answer)):
+    if is_decline(answer) or (_NOT_KNOWN.search(answer) and _DECLINES.search(_fold(answer))):
         return unsupported if asked and count_facts(movie, asked) else Support(1.0, asked=asked)
     context = _read_context(movie)
     if asked != "plot" and _repeats(answer, context):
@@ -114,6 +125,8 @@ def rate_support(question: str, answer: str, topic: Topic | None, movie: Movie) 
     if held is None or _denies(claim, context):
         return unsupported
     if not (_numbers(answer) <= context.numbers | _numbers(question) and _names_stand(answer, context)):
+        return unsupported
+    if asked != "runtime" and _HOW_MANY.search(question) and not _counts(answer) <= context.counts | _counts(question):
         return unsupported
     share = _share_standing(answer, context.stems | _stems(question))
     least = FACT_SHARE if asked not in (None, "plot") else SUPPORTED_SHARE
@@ -163,6 +176,7 @@ class _Context:
         first_names: the first words of them.
         described: the description's words in their order, between spaces.
         denies: the description itself says what is not.
+        counts: the numbers that an answer in words may hold ("two directors" too).
     """
 
     numbers: frozenset[str]
@@ -173,6 +187,7 @@ class _Context:
     first_names: frozenset[str]
     described: str
     denies: bool
+    counts: frozenset[str]
 
 
 @lru_cache(maxsize=64)  # a movie's pairs come one after the other
@@ -182,6 +197,8 @@ def _read_context(movie: Movie) -> _Context:
     numbers = _numbers(facts)
     if movie.rating is not None:
         numbers |= {"10", f"{movie.rating:g}"}
+    if movie.votes:
+        numbers |= {f"{float(f'{movie.votes:.{digits}g}'):.0f}" for digits in (1, 2, 3)}  # "some 450,000 votes"
     if movie.runtime_minutes:
         numbers |= {str(movie.runtime_minutes // 60), str(movie.runtime_minutes % 60)}
     described = clean_text(movie.description or "")
@@ -194,6 +211,9 @@ def _read_context(movie: Movie) -> _Context:
         first_names=frozenset(word for name in (*movie.directors, *movie.cast) for word in _name_words(name)[:1]),
         described=f" {' '.join(_TOKEN.findall(_fold(described)))} ",
         denies=bool(_NEGATION.search(described)),
+        counts=frozenset(
+            _counts(facts) | numbers | {str(len(people)) for people in (movie.directors, movie.cast, movie.genres)}
+        ),
     )
 
 
@@ -217,7 +237,12 @@ def _denies(claim: Claim, context: _Context) -> bool:
 
 
 def _numbers(text: str) -> set[str]:
+    text = _LARGE.sub(lambda match: f"{float(match[1]) * _SCALE[match[2].lower()]:.0f}", text)
     return {re.sub(r",(?=\d{3}\b)", "", number) for number in _NUMBER.findall(text)}
+
+
+def _counts(text: str) -> set[str]:
+    return _numbers(text) | {_COUNTS[word] for word in _WORD.findall(_fold(text)) if word in _COUNTS}
 
 
 def _names_stand(answer: str, context: _Context) -> bool:
