@@ -64,7 +64,7 @@ _FRAME = frozenset(
     total under user users very viewer viewers vote voted voters votes watch were what when where which while
     whose with would year years approximately around roughly actor actors actress acting behind camera helm
     helmed helmed filmmaker filmmakers picture clock clocks just over little nearly full half sits stands holds
-    both much longer shorter half three four five
+    both exactly much longer shorter half three four five
     gets give theaters theatres cinemas screens audiences back first lasts counted counts filed tagged mix blend
     """.split()  # noqa: SIM905 - 150 quoted words are hard to read
 )
