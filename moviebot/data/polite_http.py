@@ -18,12 +18,12 @@ from hishel import AsyncSqliteStorage
 from hishel.httpx import AsyncCacheTransport
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from moviebot import __version__
+from moviebot import USER_AGENT
 from moviebot.data.polite_transport import PoliteTransport, open_transport
 from moviebot.data.remote_file import TryAgain
 from moviebot.data.retry_after import read_retry_after
 
-PRODUCT = "moviebot"  # what robots.txt may name
+PRODUCT = USER_AGENT.partition("/")[0]  # what robots.txt may name
 MAX_BODY_BYTES = 8 << 20
 MAX_HOPS = 5
 MAX_BACKOFF_S = 60.0
@@ -81,7 +81,7 @@ class Manners:
             >>> Manners(contact="me@example.org").user_agent.partition("/")[0]
             'moviebot'
         """
-        return f"{PRODUCT}/{__version__}" + (f" (+{self.contact})" if self.contact else "")
+        return USER_AGENT + (f" (+{self.contact})" if self.contact else "")
 
 
 class PoliteClient:
