@@ -6,3 +6,4 @@ Imports go one way: ``rag -> modules -> data``.
 """
 
 __version__ = "0.1.0"
+USER_AGENT = f"moviebot/{__version__}"  # the name under which files and pages are asked for

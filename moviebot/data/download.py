@@ -10,7 +10,7 @@ import httpx
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from moviebot import __version__
+from moviebot import USER_AGENT
 from moviebot.data.imdb_files import IMDB_STEMS, IMDB_URL
 from moviebot.data.remote_file import DownloadError, RemoteFile, TryAgain, find_gzip_fault
 from moviebot.errors import UserError
@@ -64,7 +64,7 @@ def download_imdb(folder: Path, url: str = IMDB_URL, *, first_wait_s: float = FI
 
 def open_client() -> httpx.Client:
     """Return an HTTP client that says who it is and takes files as they are, with no compression on top."""
-    headers = {"User-Agent": f"moviebot/{__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     return httpx.Client(headers=headers, timeout=TIMEOUT, follow_redirects=True)
 
 

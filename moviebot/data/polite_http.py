@@ -8,7 +8,7 @@ key is put in below the cache and below all logs, so that neither ever holds it.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,12 +18,12 @@ from hishel import AsyncSqliteStorage
 from hishel.httpx import AsyncCacheTransport
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from moviebot import __version__
+from moviebot import USER_AGENT
 from moviebot.data.polite_transport import PoliteTransport, open_transport
 from moviebot.data.remote_file import TryAgain
 from moviebot.data.retry_after import read_retry_after
 
-PRODUCT = "moviebot"  # what robots.txt may name
+PRODUCT = USER_AGENT.partition("/")[0]  # what robots.txt may name
 MAX_BODY_BYTES = 8 << 20
 MAX_HOPS = 5
 MAX_BACKOFF_S = 60.0
@@ -31,7 +31,6 @@ CACHE_TTL_S = 30 * 24 * 3600.0
 GIVE_UP_AFTER = 5  # failures in a row, each after its retries: the service is down, or doesn't want us
 _TRY_AGAIN = {408, 425, 429}
 _ABSENT = {404, 410}
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 logging.getLogger("hishel").addHandler(logging.NullHandler())  # a cache that fails costs a request, nothing else
 
@@ -81,7 +80,7 @@ class Manners:
             >>> Manners(contact="me@example.org").user_agent.partition("/")[0]
             'moviebot'
         """
-        return f"{PRODUCT}/{__version__}" + (f" (+{self.contact})" if self.contact else "")
+        return USER_AGENT + (f" (+{self.contact})" if self.contact else "")
 
 
 class PoliteClient:
@@ -278,32 +277,6 @@ class PoliteClient:
         if self._storage is not None and request.method == "GET":
             for entry in await self._storage.get_entries(_make_key(request)):
                 await self._storage.remove_entry(entry.id)
-
-
-async def map_concurrently(
-    items: Sequence[Item], ask: Callable[[Item], Awaitable[Result]], concurrency: int
-) -> AsyncIterator[Result]:
-    """Yield what ``ask`` makes of each item, as it comes; at most ``concurrency`` are asked at a time."""
-    waiting = iter(items)
-    tasks: set[asyncio.Task[Result]] = set()
-
-    async def run(item: Item) -> Result:
-        return await ask(item)
-
-    try:
-        while True:
-            while len(tasks) < concurrency and (item := next(waiting, None)) is not None:
-                tasks.add(asyncio.create_task(run(item)))
-            if not tasks:
-                return
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                yield task.result()
-                tasks.discard(task)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_same_host(url: httpx.URL, target: httpx.URL) -> bool:

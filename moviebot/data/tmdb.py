@@ -5,15 +5,17 @@ The key comes from an environment variable and goes into requests only at the la
 a version 3 key as a parameter, a version 4 token as a header.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import islice
 
 import httpx
 from pydantic import BaseModel
 
 from moviebot.data.description_row import DescriptionRow, Unanswered, build_row
-from moviebot.data.polite_http import Manners, PoliteClient, RequestFailedError, map_concurrently
+from moviebot.data.polite_http import Manners, PoliteClient, RequestFailedError
 from moviebot.data.schemas import Movie
 from moviebot.data.wikipedia import IMDB_ID
 from moviebot.errors import UserError
@@ -67,9 +69,22 @@ class Tmdb:
         Raises:
             UserError: TMDB refuses the key.
         """
-        known = [movie for movie in movies if IMDB_ID.fullmatch(movie.tconst)]
-        async for answer in map_concurrently(known, self._find, CONCURRENCY):
-            yield answer
+        waiting = (movie for movie in movies if IMDB_ID.fullmatch(movie.tconst))
+        tasks: set[asyncio.Task[DescriptionRow | Unanswered]] = set()
+        try:
+            while True:
+                tasks |= {asyncio.create_task(self._find(movie)) for movie in islice(waiting, CONCURRENCY - len(tasks))}
+                if not tasks:
+                    return
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+                    tasks.discard(task)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # Several may have failed at the same time: asyncio warns of an error that nobody takes.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _find(self, movie: Movie) -> DescriptionRow | Unanswered:
         params = {"external_source": "imdb_id", "language": self._language}
