@@ -2,11 +2,14 @@
 
     python tools/bench_cleaning.py                                           # the embedded sample, corrupted
     python tools/bench_cleaning.py --table ../shared/data/catalogue/movies.tsv
-    python tools/bench_cleaning.py --sweep                                   # what the thresholds were chosen by
+    python tools/bench_cleaning.py --judged                                  # pairs that others wrote and judged
+    python tools/bench_cleaning.py --sweep                                   # the thresholds, and their neighbours
     python tools/bench_cleaning.py --replies 100000                          # seconds
 
 Good pairs (the template teacher's, free wordings, and for the sample `tests/data/good_pairs.jsonl`, written by hand)
 are corrupted in twenty-one ways. Movies fall in two halves: thresholds are chosen on one, figures are of the other.
+Corruptions and rules have one author; the pairs of `tests/data/judged_pairs.jsonl` were written and judged, from the
+facts alone, by writers who had not seen the rules. The rules were mended on the set "seen", not on the set "unseen".
 """
 
 import argparse
@@ -20,6 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from moviebot.artefact import read_jsonl
 from moviebot.data import judging, similarity, support, title_naming
 from moviebot.data.catalogue import build_catalogue
 from moviebot.data.cleaning import Judge, clean
@@ -31,7 +35,9 @@ from moviebot.data.splits import split_movies
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.corrupt_pairs import Case, corrupt_movies
 
-GOOD_PAIRS = Path(__file__).resolve().parents[1] / "tests" / "data" / "good_pairs.jsonl"
+DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
+SHARES = (0.4, 0.5, 0.6, 0.7, 0.8)  # of words, tried by --judged --sweep
+GOOD_PAIRS, JUDGED_PAIRS = DATA / "good_pairs.jsonl", DATA / "judged_pairs.jsonl"
 
 
 def main() -> None:
@@ -40,6 +46,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="a table of movies; the embedded sample by default")
     parser.add_argument("--movies", type=int, default=2000, help="corrupt the pairs of at most so many movies")
     parser.add_argument("--seed", type=int, default=0, help="other movies, wordings and corruptions")
+    parser.add_argument("--judged", action="store_true", help="the pairs that others wrote and judged, of the sample")
     parser.add_argument("--sweep", action="store_true", help="other thresholds, on the half that chooses")
     parser.add_argument("--replies", type=int, help="time the cleaning of so many replies instead")
     parser.add_argument("--show", type=int, default=0, help="print so many wrong verdicts of each kind")
@@ -50,6 +57,9 @@ def main() -> None:
         movies = read_catalogue(out / "catalogue.parquet")
         if args.replies:
             time_cleaning(out, movies, args.replies)
+            return
+        if args.judged:
+            report_judged(movies, args.sweep, args.show)
             return
         chosen = random.Random(args.seed).sample(movies, min(len(movies), args.movies))
         cases = corrupt_movies(chosen, movies, GOOD_PAIRS if args.table is None else None, args.seed)
@@ -110,6 +120,38 @@ def report(cases: Sequence[Case], verdicts: Sequence[str], show: int) -> None:
         print(f"| {kind} | {len(judged)} | {1 - len(wrong) / len(judged):.3f} | {others or ''} |")
         for case, verdict in wrong[:show]:
             print(f"    {verdict} | {case.movie.label} | {case.reply[-400:]}")
+
+
+def report_judged(movies: Sequence[Movie], sweep: bool, show: int) -> None:
+    """Print how much of what people judged good is kept and of what they judged bad is thrown out, by set of pairs."""
+    by_id = {movie.tconst: movie for movie in movies}
+    rows = list(read_jsonl(JUDGED_PAIRS))
+    cases = [
+        Case(
+            row["why"], by_id[row["tconst"]], expected=row["verdict"],
+            reply=json.dumps({"pairs": [{"question": row["question"], "answer": row["answer"]}]}, ensure_ascii=False),
+        )
+        for row in rows
+    ]  # fmt: skip
+    print(
+        "| pairs | least share of words | good, kept | bad, thrown out | precision of keeping |\n|---|---|---|---|---|"
+    )
+    kept_share = support.SUPPORTED_SHARE
+    for share in SHARES if sweep else (kept_share,):
+        support.SUPPORTED_SHARE = share
+        verdicts = judge_cases(movies, cases)
+        for name in sorted({row["set"] for row in rows}):
+            judged = [(case, verdict) for row, case, verdict in zip(rows, cases, verdicts, strict=True)
+                      if row["set"] == name]  # fmt: skip
+            good = [verdict == "good" for case, verdict in judged if case.expected == "good"]
+            bad = [verdict != "good" for case, verdict in judged if case.expected == "bad"]
+            precision = sum(good) / (sum(good) + len(bad) - sum(bad))
+            print(f"| {name} | {share} | {sum(good)} of {len(good)} ({sum(good) / len(good):.3f}) | "
+                  f"{sum(bad)} of {len(bad)} ({sum(bad) / len(bad):.3f}) | {precision:.3f} |", flush=True)  # fmt: skip
+            wrong = [pair for pair in judged if (pair[1] == "good") != (pair[0].expected == "good")]
+            for case, verdict in wrong[:show]:
+                print(f"    {verdict} | {case.kind} | {case.movie.label} | {case.reply}")
+    support.SUPPORTED_SHARE = kept_share
 
 
 def sweep(movies: Sequence[Movie], cases: Sequence[Case]) -> None:

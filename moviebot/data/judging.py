@@ -3,11 +3,15 @@
 import json
 import multiprocessing
 import os
+import pickle
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from moviebot.data.broken_json import load_json
@@ -19,6 +23,7 @@ from moviebot.data.schemas import TOPICS, Movie, Topic
 from moviebot.data.splits import normalise_title
 from moviebot.data.support import Fault, echoes, rate_support
 from moviebot.data.title_naming import TitleIndex
+from moviebot.errors import UserError
 
 PROCESSES = 2
 ALONE_UP_TO = 4000
@@ -128,20 +133,33 @@ def judge_all(movies: Sequence[Movie], tasks: Sequence[Task]) -> Iterator[Judged
 
     Yields:
         What each reply holds; the same whatever the number of processes.
+
+    Raises:
+        UserError: a process was ended from outside.
     """
     judge = ReplyJudge(movies)
     if len(tasks) <= ALONE_UP_TO:
         yield from (judge.judge(*task) for task in tasks)
         return
     chunks = (tasks[start : start + _CHUNK] for start in range(0, len(tasks), _CHUNK))
-    # Not forked: the libraries that read Parquet and encode text have threads of their own.
+    # Not forked: the libraries that read Parquet and encode text have threads of their own. The titles go by a file: a
+    # worker that dies while it starts would leave the pipe full, and the parent writing to it for ever.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, context, initializer=_start_worker, initargs=(judge,)) as pool:
-        waiting = [pool.submit(_judge_chunk, chunk) for chunk in islice(chunks, 2 * PROCESSES)]
-        while waiting:
-            judged = waiting.pop(0).result()
-            waiting += [pool.submit(_judge_chunk, chunk) for chunk in islice(chunks, 1)]
-            yield from judged
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "judge.pickle"
+        path.write_bytes(pickle.dumps(judge))
+        try:
+            with ProcessPoolExecutor(PROCESSES, context, initializer=_start_worker, initargs=(path,)) as pool:
+                waiting = [pool.submit(_judge_chunk, chunk) for chunk in islice(chunks, 2 * PROCESSES)]
+                while waiting:
+                    judged = waiting.pop(0).result()
+                    waiting += [pool.submit(_judge_chunk, chunk) for chunk in islice(chunks, 1)]
+                    yield from judged
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that judges replies was ended from outside (out of memory?): nothing is lost, run the same "
+                "command again"
+            ) from error
 
 
 def find_text(pair: Mapping[str, Any], name: str) -> str | None:
@@ -167,9 +185,9 @@ def is_encodable(text: str) -> bool:
 _worker_judge: ReplyJudge | None = None
 
 
-def _start_worker(judge: ReplyJudge) -> None:
+def _start_worker(path: Path) -> None:
     global _worker_judge
-    _worker_judge = judge
+    _worker_judge = pickle.loads(path.read_bytes())  # written by the parent, into a folder of its own
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

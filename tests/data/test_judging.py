@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -326,6 +329,29 @@ def test_two_processes_judge_as_one(movies: list[Movie], monkeypatch: pytest.Mon
     monkeypatch.setattr(judging, "_CHUNK", 2)
     assert list(judge_all(movies, replies)) == alone
     assert {pair.reason or pair.fault for judged in alone for pair in judged.pairs or ()} >= {None, "ambiguous_title"}
+
+
+def test_processes_that_die_at_their_start_are_no_hang(tmp_path: Path) -> None:
+    """A script without ``if __name__ == "__main__"``: its workers run it again and end before they read a reply."""
+    build_catalogue(tmp_path, sample=True)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from moviebot.data import judging\n"
+        "from moviebot.data.replies import Request\n"
+        "from moviebot.data.schemas import read_catalogue\n"
+        "judging.ALONE_UP_TO = 0\n"
+        "movies = read_catalogue(Path(__file__).with_name('catalogue.parquet'))\n"
+        "replies = [(movie, Request('qa', movie.tconst, 'm', 'p').answer('{}')) for movie in movies]\n"
+        "list(judging.judge_all(movies, replies))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.run(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert "UserError: a process that judges replies was ended from outside" in process.stderr
 
 
 def test_corrupted_pairs_are_told(tmp_path: Path) -> None:

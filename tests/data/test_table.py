@@ -224,7 +224,10 @@ def test_the_real_table_is_kept_whole(tmp_path: Path) -> None:
         assert ours == [float(row[column]) if row[column] else None for row in rows], field
     for field in ("genres", "directors", "cast"):
         cells = [row[field].strip() for row in rows]
-        lists = [ast.literal_eval(cell) if cell[:1] == "[" else re.split(r"\s*,(?!\s*(?:[JS]r\.|I+)(?:,|$))\s*", cell) for cell in cells]
+        lists = [
+            ast.literal_eval(cell) if cell[:1] == "[" else re.split(r"\s*,(?!\s*(?:[JS]r\.|I+)(?:,|$))\s*", cell)
+            for cell in cells
+        ]
         expected = [[keep_ascii(part) for part in dict.fromkeys(parts) if part] for parts in lists]
         assert [list(map(keep_ascii, getattr(movie, field))) for movie in movies] == expected, field
 
