@@ -3,11 +3,11 @@
     python tools/bench_cleaning.py                                           # the embedded sample, corrupted
     python tools/bench_cleaning.py --table ../shared/data/catalogue/movies.tsv
     python tools/bench_cleaning.py --judged                                  # pairs that others wrote and judged
-    python tools/bench_cleaning.py --sweep                                   # the thresholds, and their neighbours
+    python tools/bench_cleaning.py --sweep                                   # the same with other thresholds
     python tools/bench_cleaning.py --replies 100000                          # seconds
 
 Good pairs (the template teacher's, free wordings, and for the sample `tests/data/good_pairs.jsonl`, written by hand)
-are corrupted in twenty-one ways. Movies fall in two halves: thresholds are chosen on one, figures are of the other.
+are corrupted in twenty-one ways. Movies fall in two halves: thresholds are tried on one, figures are of the other.
 Corruptions and rules have one author; the pairs of `tests/data/judged_pairs.jsonl` were written and judged, from the
 facts alone, by writers who had not seen the rules. The rules were mended on the set "seen", not on the set "unseen".
 """
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--movies", type=int, default=2000, help="corrupt the pairs of at most so many movies")
     parser.add_argument("--seed", type=int, default=0, help="other movies, wordings and corruptions")
     parser.add_argument("--judged", action="store_true", help="the pairs that others wrote and judged, of the sample")
-    parser.add_argument("--sweep", action="store_true", help="other thresholds, on the half that chooses")
+    parser.add_argument("--sweep", action="store_true", help="try other thresholds, on the other half of the movies")
     parser.add_argument("--replies", type=int, help="time the cleaning of so many replies instead")
     parser.add_argument("--show", type=int, default=0, help="print so many wrong verdicts of each kind")
     args = parser.parse_args()

@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.progress import Progress
 
 from moviebot.artefact import remove, write_whole
-from moviebot.data.imdb_files import BASICS, IMDB_STEMS, IMDB_URL
+from moviebot.data.imdb_files import IMDB_STEMS, IMDB_URL
+from moviebot.data.imdb_rows import BASICS, RATINGS
 from moviebot.data.rejects import Rejects
 from moviebot.data.selection import Selection
 from moviebot.data.tsv import ImdbFile
@@ -24,7 +25,7 @@ from moviebot.errors import UserError
 STEMS = (*IMDB_STEMS, "descriptions")
 _COLUMNS = {
     "title.basics": BASICS,
-    "title.ratings": ["tconst", "averageRating", "numVotes"],
+    "title.ratings": RATINGS,
     "title.crew": ["tconst", "directors"],
     "title.principals": ["tconst", "ordering", "nconst", "category"],
     "name.basics": ["nconst", "primaryName"],

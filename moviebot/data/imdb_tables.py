@@ -11,33 +11,20 @@ from types import TracebackType
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from moviebot.data.cells import normalise_titles, parse_cells, parse_genres, parse_texts, parse_titles
-from moviebot.data.imdb_files import BASICS
+from moviebot.data.cells import normalise_titles, parse_texts, parse_titles
+from moviebot.data.imdb_rows import BASICS_SCHEMA, RATINGS_SCHEMA, read_basics, read_ratings
 from moviebot.data.rejects import CatalogueReason
 from moviebot.data.schemas import CATALOGUE_SCHEMA
 from moviebot.data.selection import Selection
 from moviebot.data.tsv import POSITION, ImdbFile
-from moviebot.data.values import parse_rating, parse_runtime, parse_votes, parse_year
 
 MAX_CAST = 5  # the prompt holds them all: at about 5 tokens a name, ten would cost as much as the description
 MAX_AKAS = 40
 MEMORY = "1GiB"  # the rest of 3 GiB: Python and Arrow 0.4 GiB, blocks read ahead 0.2 GiB, the writer's row group
 _THREADS = 2  # reading is one stream: more threads would wait, and each takes memory
 _ROW_GROUP = 100_000
-_BASICS_SCHEMA = pa.schema(
-    [
-        *((name, CATALOGUE_SCHEMA.field(name).type) for name in CATALOGUE_SCHEMA.names[:6]),
-        (POSITION, pa.int64()),
-        ("raw", pa.string()),
-    ]
-)
-_RATINGS_SCHEMA = pa.schema(
-    [("tconst", pa.string()), ("rating", pa.float64()), ("votes", pa.int64()), (POSITION, pa.int64()),
-     ("raw", pa.string())]
-)  # fmt: skip
 
 
 class ImdbTables:
@@ -76,7 +63,7 @@ class ImdbTables:
 
     def load_basics(self, file: ImdbFile, selection: Selection) -> None:
         """Take in the titles of the types wanted; adult titles and other types are counted out."""
-        self._load(file, _read_basics(file, selection), _BASICS_SCHEMA, "CREATE TABLE basics AS SELECT * FROM stream")
+        self._load(file, read_basics(file, selection), BASICS_SCHEMA, "CREATE TABLE basics AS SELECT * FROM stream")
         self._reject_duplicates(file, "basics", ["tconst"], "raw")
 
     def load_ratings(self, file: ImdbFile | None) -> None:
@@ -85,7 +72,7 @@ class ImdbTables:
         self._connection.execute(f"CREATE TABLE ratings ({columns})")
         if file is not None:
             query = "INSERT INTO ratings SELECT * FROM stream SEMI JOIN basics USING (tconst)"
-            self._load(file, _read_ratings(file), _RATINGS_SCHEMA, query)
+            self._load(file, read_ratings(file), RATINGS_SCHEMA, query)
             self._reject_duplicates(file, "ratings", ["tconst"], "raw")
 
     def select(self, selection: Selection) -> int:
@@ -269,52 +256,6 @@ class ImdbTables:
 
 def _take_chunks(convert: "Callable[[pa.Array], pa.Array]") -> "Callable[[pa.ChunkedArray], pa.Array]":
     return lambda cells: convert(cells.combine_chunks())
-
-
-def _read_basics(file: ImdbFile, selection: Selection) -> "Iterator[pa.RecordBatch]":
-    types = pa.array(selection.title_types, pa.string())
-    for batch in file.stream(BASICS):
-        clean = batch if selection.adult else batch.filter(pc.not_equal(batch["isAdult"], "1"))
-        selection.filtered["adult"] += batch.num_rows - clean.num_rows
-        typed = clean.filter(pc.is_in(clean["titleType"], value_set=types))
-        selection.filtered["title_type"] += clean.num_rows - typed.num_rows
-        titles, ids = parse_titles(typed["primaryTitle"]), parse_texts(typed["tconst"])
-        year, year_faults = parse_cells(typed["startYear"], parse_year, pa.int32())
-        runtime, runtime_faults = parse_cells(typed["runtimeMinutes"], parse_runtime, pa.int32())
-        genres, _ = parse_cells(typed["genres"], parse_genres, pa.list_(pa.string()))
-        faults = pc.coalesce(pc.if_else(pc.is_null(ids), "no tconst", None), year_faults, runtime_faults)
-        raw = pc.binary_join_element_wise(*(typed[name] for name in BASICS), "\t")
-        yield pa.record_batch(
-            [typed["tconst"], titles, parse_titles(typed["originalTitle"]), year, runtime, genres, typed[POSITION],
-             raw], schema=_BASICS_SCHEMA,
-        ).filter(_reject_faults(file, typed["tconst"], faults, pc.is_null(titles), raw))  # fmt: skip
-
-
-def _read_ratings(file: ImdbFile) -> "Iterator[pa.RecordBatch]":
-    columns = ["tconst", "averageRating", "numVotes"]
-    for batch in file.stream(columns):
-        rating, rating_faults = parse_cells(batch["averageRating"], parse_rating, pa.float64())
-        votes, votes_faults = parse_cells(batch["numVotes"], parse_votes, pa.int64())
-        raw = pc.binary_join_element_wise(*(batch[name] for name in columns), "\t")
-        good = _reject_faults(file, batch["tconst"], pc.coalesce(rating_faults, votes_faults), None, raw)
-        yield pa.record_batch([batch["tconst"], rating, votes, batch[POSITION], raw], schema=_RATINGS_SCHEMA).filter(
-            good
-        )
-
-
-def _reject_faults(
-    file: ImdbFile, ids: "pa.Array", faults: "pa.Array", untitled: "pa.Array | None", raw: "pa.Array"
-) -> "pa.Array":
-    """Reject the rows with a fault or without a title, and return which rows are good."""
-    bad = pc.is_valid(faults)
-    bad = bad if untitled is None else pc.or_(bad, untitled)
-    if pc.any(bad).as_py():
-        for tconst, fault, text in zip(*(part.filter(bad).to_pylist() for part in (ids, faults, raw)), strict=True):
-            if fault is None:
-                file.reject("no_title", tconst, text)
-            else:
-                file.reject("bad_value", None if fault == "no tconst" else tconst, f"{fault}: {text}")
-    return pc.invert(bad)
 
 
 def _regroup(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.Table]":

@@ -8,7 +8,8 @@ from functools import cached_property
 
 from moviebot.data.catalogue import SIMILAR_SOURCE
 from moviebot.data.lesson import OFFERED
-from moviebot.data.list_parsing import Name, ParsedList, Reading, parse_list
+from moviebot.data.list_name import Name, Reading
+from moviebot.data.list_parsing import ParsedList, parse_list
 from moviebot.data.matching import Match, TitleMatcher, make_keys
 from moviebot.data.movielens_teacher import MOVIELENS
 from moviebot.data.pairs import MAY_SEE

@@ -3,7 +3,8 @@ import json
 import json_repair
 import pytest
 
-from moviebot.data.list_parsing import Reading, parse_list, read_name
+from moviebot.data.list_name import Reading, read_name
+from moviebot.data.list_parsing import parse_list
 
 PAIR: list[Reading] = [("Heat", 1995), ("Ronin", 1998)]
 
