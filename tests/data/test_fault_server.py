@@ -161,3 +161,22 @@ def test_a_refusal_in_the_middle_keeps_what_is_in_flight(out: Path, monkeypatch:
             ask(out, server)
         assert server.written.total() == len(answers(out)) < N_MOVIES
         assert server.written  # the test would be idle otherwise
+
+
+class LateRefusal(FaultServer):
+    """Fails the first request, and much later asks the others to leave it alone for long."""
+
+    def next_fault(self, prompt: str) -> Fault | None:
+        with self.lock:
+            fault: Fault = "429_seconds" if self.met["500"] else "500"
+            self.met[fault] += 1
+        if fault == "429_seconds":
+            self.closing.wait(0.5)
+        return fault
+
+
+def test_a_refusal_does_not_wait_for_those_that_wait_to_try_again(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"FIRST_WAIT_S": 1e6, "LONGEST_WAIT_S": 1e6, "LONGEST_PAUSE_S": 0.1}.items():
+        monkeypatch.setattr(openai_teacher, name, seconds)
+    with LateRefusal() as server, pytest.raises(UserError, match="asks to be left alone"):
+        ask(out, server)  # the first would be tried again in days
