@@ -25,7 +25,7 @@ from moviebot.data.support import Fault, echoes, rate_support
 from moviebot.data.title_naming import TitleIndex
 from moviebot.errors import UserError
 
-PROCESSES = 2
+PROCESSES = max(2, min(8, os.cpu_count() or 2))
 ALONE_UP_TO = 4000
 """Replies that one process judges before a second one would have started and read the titles."""
 _CHUNK = 500
