@@ -123,7 +123,7 @@ def report(cases: Sequence[Case], verdicts: Sequence[str], show: int) -> None:
 
 
 def report_judged(movies: Sequence[Movie], sweep: bool, show: int) -> None:
-    """Print how much of what its writers judged good is kept, and of what they judged bad thrown out, by set of pairs."""
+    """Print how much of what its writers judged good is kept, of what they judged bad thrown out, by set of pairs."""
     by_id = {movie.tconst: movie for movie in movies}
     rows = list(read_jsonl(JUDGED_PAIRS))
     cases = [

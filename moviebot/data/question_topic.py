@@ -45,6 +45,7 @@ _HINTS: dict[Topic, tuple[str, ...]] = {
     "rating": ("rating", "score"),
     "plot": ("plot", "synopsis", "about"),
 }
+_HINTED = [(hint, topic) for topic, hints in _HINTS.items() for hint in hints]
 # What no field of the catalogue holds: a name or a number of another field is then no answer. The superlatives are
 # what a small teacher model asks most.
 _ABSENT = re.compile(
@@ -69,11 +70,8 @@ def guess_topic(question: str, movie: Movie) -> Topic | None:
     """
     bare = cut_title(question, movie)
     small = bare.lower()
-    found: list[Topic] = [
-        topic
-        for topic, pattern in _ASKS.items()
-        if any(hint in small for hint in _HINTS[topic]) and pattern.search(bare)
-    ]
+    hinted = {topic for hint, topic in _HINTED if hint in small}
+    found = [topic for topic in hinted if _ASKS[topic].search(bare)]
     return found[0] if len(found) == 1 else None
 
 

@@ -276,7 +276,8 @@ def _list_people(movie: Movie) -> tuple[_Person, ...]:
     return tuple(person for person in people if person.last)  # "A B, Jr." cut at its comma leaves a Jr.
 
 
-def _find_people(text: str, movie: Movie) -> list[_Person]:
+@lru_cache(maxsize=64)  # an answer is looked through once for each role
+def _find_people(text: str, movie: Movie) -> tuple[_Person, ...]:
     """Return whom a text names: by the full name, or by its last word where that stands alone."""
     rest = text.casefold()
     found = []
@@ -291,7 +292,7 @@ def _find_people(text: str, movie: Movie) -> list[_Person]:
         for person in _list_people(movie)
         if person not in found and len(person.last) >= MIN_LAST_CHARS and person.last in words
     ]
-    return found
+    return tuple(found)
 
 
 def _have_role(text: str, movie: Movie, role: Literal["directs", "acts"]) -> bool:

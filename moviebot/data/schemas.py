@@ -86,6 +86,9 @@ class Movie:
     description_source: str | None = None
     akas: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:  # as a key of caches a movie is hashed a million times: one field is enough
+        return hash(self.tconst)
+
     @property
     def label(self) -> str:
         """``Title (year)``, or the bare title where the year is unknown."""

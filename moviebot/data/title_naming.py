@@ -170,9 +170,9 @@ class TitleIndex:
             return False
         return not all(word in self._words for word in wrong) or kept >= ANCHOR_CHARS
 
-    def _is_covered(self, words: Sequence[str], title: Sequence[str], own: set[str]) -> bool:
+    def _is_covered(self, words: list[str], title: list[str], own: set[str]) -> bool:
         """Say whether each place of a title is part of another movie's longer title."""
-        places = [n for n in range(len(words) - len(title) + 1) if list(words[n : n + len(title)]) == list(title)]
+        places = [n for n, word in enumerate(words) if word == title[0] and words[n : n + len(title)] == title]
         return bool(places) and all(self._find_longer(words, place, place + len(title), own) for place in places)
 
     def _find_longer(self, words: Sequence[str], start: int, end: int, own: set[str]) -> bool:
