@@ -59,7 +59,8 @@ class MoviePairsDataModule(LightningDataModule):
             the most alike.
         hard_negatives_drawn: how many negatives a positive brings along, drawn anew each epoch.
         typo_share: of the questions, misspelt anew each epoch: one or two mistakes in the title; more than the
-            artefact's own.
+            artefact's own. Validation's questions are misspelt as well, the same ones each time, so that what is
+            best is best for both; the test's are left as they are.
         described_pairs: training movies of which a person's telling of the plot is to find the movie's text, in batches
             of their own; none where 0. The tellings are made of the catalogue's descriptions and of what
             ``descriptions.jsonl`` holds of other sources, anew each epoch.
@@ -194,7 +195,10 @@ class MoviePairsDataModule(LightningDataModule):
         # Two movies of one title and year read the same: one document stands for both.
         first_of = {text: row for row, text in reversed(list(enumerate(self.documents)))}
         group_of = {movie.tconst: first_of[text] for movie, text in zip(self.movies, self.documents, strict=True)}
-        queries = list({(row.anchor, row.tconst_anchor): None for row in rows if row.label == 1})
+        asked = [self._misspell(row, random.Random(f"{self.seed}:{row.anchor}")) for row in rows if row.label == 1]
+        queries = list(
+            {(row.anchor, row.tconst_anchor): None for row in (asked if split == "val" else rows) if row.label}
+        )
         queries.sort(key=lambda query: len(query[0]))  # like lengths together: little padding
         right = [sorted({group_of[t] for t in positives[tconst] if t in group_of}) for _, tconst in queries]
         own = [group_of.get(tconst, NO_GROUP) if self.task == "recommend" else NO_GROUP for _, tconst in queries]
@@ -246,7 +250,7 @@ class MoviePairsDataModule(LightningDataModule):
     def _misspell(self, row: PairRow, rng: random.Random) -> PairRow:
         """Make one or two mistakes in the title, in a share of the questions; a misspelt one stays as it is."""
         title = self._by_id[row.tconst_sample].title
-        if rng.random() >= self.typo_share or title.lower() not in row.anchor.lower():
+        if self.task != "question" or rng.random() >= self.typo_share or title.lower() not in row.anchor.lower():
             return row
         return row._replace(anchor=add_typo(row.anchor, rng, within=title))
 

@@ -179,7 +179,8 @@ class ContrastiveRetriever(LightningModule):
             own = own + first
         if not len(anchors):  # a mean over nothing is NaN; logged at weight 0, so that all processes log
             return 0 * samples.sum()
-        return share * self.in_batch_loss(anchors, samples, excluded, own)
+        loss: Tensor = share * self.in_batch_loss(anchors, samples, excluded, own)
+        return loss
 
     def _gather(self, samples: Tensor, judged: int) -> tuple[Tensor, int, float]:
         """Join the samples of all processes; gradients flow back to each.
@@ -189,7 +190,9 @@ class ContrastiveRetriever(LightningModule):
             mean of the processes' gradients, so that the weight makes it the gradient of the mean over all anchors.
         """
         counts = torch.tensor([len(samples), judged], device=samples.device)
-        sizes, anchors = self.all_gather(counts).T.tolist()  # W each
+        gathered = self.all_gather(counts)  # (W, 2)
+        assert isinstance(gathered, Tensor)
+        sizes, anchors = gathered.T.tolist()  # W each
         padded = torch.nn.functional.pad(samples, (0, 0, 0, max(sizes) - len(samples)))
         everyone = self.all_gather(padded, sync_grads=True)  # (W, most, D)
         joined = torch.cat([rows[:size] for rows, size in zip(everyone, sizes, strict=True)])
@@ -216,7 +219,7 @@ class ContrastiveRetriever(LightningModule):
         scores = scores.masked_fill((groups == batch.own[:, None]) & (batch.own[:, None] != NO_GROUP), _UNRANKED)
         best, rows = scores.topk(min(RANKED_DEPTH, len(groups)))  # (B, K) each
         target = (groups[rows][:, :, None] == batch.relevant[:, None, :]).any(dim=-1) & (best > _UNRANKED)  # (B, K)
-        right = (batch.relevant != NO_GROUP).sum(dim=1)  # (B,)
+        right = ((batch.relevant != NO_GROUP) & (batch.relevant != batch.own[:, None])).sum(dim=1)  # (B,)
         # Lifted above zero: torchmetrics' MRR passes over documents with a score of zero or less.
         lifted, target = append_missed(best - _UNRANKED, target, right)
         self._get_metrics(stage)[1].update(lifted, target, batch.numbers[:, None].expand_as(lifted))

@@ -139,8 +139,9 @@ def test_resume_is_exact(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path, st
 
 def test_remake_is_ranked_and_seed_left_out(tiny_encoder: Path) -> None:
     """By hand: three documents; the query is the first one's own text."""
-    retriever = make_retriever(tiny_encoder).eval()
+    retriever = make_retriever(tiny_encoder)
     retriever.configure_model()
+    retriever.eval()  # after loading, which turns dropout on
     texts = ["the red lantern (1931)", "the red lantern (1987)", "salt and thunder (2008)"]
     retriever._step(DocumentBatch(texts, torch.tensor([0, 1, 2])), "val")
     query = QueryBatch([texts[0]], torch.tensor([0]), torch.tensor([[0, -1]]), torch.tensor([-1]))
