@@ -3,9 +3,9 @@
     python tools/bench_retriever_training.py --data data_out
 
 Each repetition trains from the same weights for the same number of steps; the figure is the median of the texts a
-second over the repetitions, peer and ours in turn. Prints Markdown: questions -> labels (short texts of like length) and
-tellings -> movies' texts (lengths mixed), each as the peer, as ours batch for batch (the same rows in the same batches,
-one encoder call a batch), and as ours with length buckets; with bfloat16 where the hardware has it.
+second over the repetitions, peer and ours in turn. Prints Markdown: questions -> labels (short texts of like length)
+and tellings -> movies' texts (lengths mixed), each as the peer, as ours batch for batch (the same rows, one encoder
+call a batch), and as ours with length buckets; with bfloat16 too where the hardware has it.
 """
 
 import argparse
@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils.logging import disable_progress_bar
 
 from moviebot.data.described import can_be_told, tell_plot
 from moviebot.data.pair_batch import PairPart, PairRow, TrainLoader
@@ -179,6 +180,7 @@ def run_peer(job: Job) -> float:
             encoder, settings, train_dataset=Dataset.from_dict(texts), loss=MultipleNegativesRankingLoss(encoder),
             callbacks=[_PeerClock(clock)],
         )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return clock.read()
 
@@ -204,6 +206,8 @@ def run_ours(job: Job, length_buckets: bool, precision: str) -> float:
 
 def _quieten() -> None:
     warnings.filterwarnings("ignore")
+    disable_progress_bar()
+    disable_progress_bars()
     for name in ("lightning.pytorch", "sentence_transformers", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

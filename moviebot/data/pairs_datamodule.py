@@ -122,8 +122,10 @@ class MoviePairsDataModule(LightningDataModule):
         """Read the catalogue and the pairs, once.
 
         Raises:
-            UserError: an artefact is absent or of another shape, or holds no positive pair of a split that is needed.
+            UserError: a setting is out of range; an artefact is absent or of another shape, or holds no positive pair
+                of a split that is needed.
         """
+        self._check_settings()
         if not self.movies:
             self.movies = read_catalogue(self.data_dir / "catalogue.parquet")
             self.documents = [render_document(movie, self.task) for movie in self.movies]
@@ -139,6 +141,28 @@ class MoviePairsDataModule(LightningDataModule):
                 if split == "train":  # its negatives are drawn from all of the training movies
                     self._trained = {tconst for row in rows for tconst in (row.tconst_anchor, row.tconst_sample)}
                 self.rows[split] = limit_pairs(rows, self.limits[split], self.seed)
+
+    def _check_settings(self) -> None:
+        """Refuse what would be passed over in silence, or fail in mid-training."""
+        problems = [
+            f"{name}={value}: give {allowed}"
+            for name, value, good, allowed in (
+                ("typo_share", self.typo_share, 0 <= self.typo_share <= 1, "0 to 1"),
+                ("mined_negatives", self.mined_negatives, self.mined_negatives >= 0, "0 or more"),
+                ("described_pairs", self.described_pairs, self.described_pairs >= 0, "0 or more"),
+                ("hard_negatives_drawn", self.hard_negatives_drawn, self.hard_negatives_drawn >= 1, "1 or more"),
+                ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
+            )
+            if not good
+        ]
+        asked = {"typo_share": self.typo_share, "described_pairs": self.described_pairs}
+        if self.task == "recommend":
+            problems += [f"{name} goes with task=question alone" for name, value in asked.items() if value]
+        if self.negatives == "labelled":
+            asked |= {"hard_negatives": self.hard_negatives, "mined_negatives": self.mined_negatives}
+            problems += [f"{name} goes with negatives=in_batch alone" for name, value in asked.items() if value]
+        if problems:
+            raise UserError("data.init_args: " + "; ".join(problems))
 
     def train_dataloader(self) -> TrainLoader | FixedLoader[PairBatch]:
         """Return the training batches, this process's share of them."""
@@ -241,16 +265,17 @@ class MoviePairsDataModule(LightningDataModule):
         """Return the labels to train on and, where wanted, the movies' texts with people's tellings of their plots."""
         positives = [row for row in rows if row.label == 1]
         rivals = self._find_rivals(positives) if self.hard_negatives or self.mined_negatives else {}
-        rewrite = self._misspell if self.typo_share else None
-        parts = [PairPart(positives, rewrite, rivals, self.hard_negatives_drawn)]
+        parts = [PairPart(positives, self._misspell, rivals, self.hard_negatives_drawn)]
         if self.described_pairs:
             parts.append(PairPart(self._draw_described(), self._tell))
         return parts
 
     def _misspell(self, row: PairRow, rng: random.Random) -> PairRow:
         """Make one or two mistakes in the title, in a share of the questions; a misspelt one stays as it is."""
+        if not self.typo_share:
+            return row
         title = self._by_id[row.tconst_sample].title
-        if self.task != "question" or rng.random() >= self.typo_share or title.lower() not in row.anchor.lower():
+        if rng.random() >= self.typo_share or title.lower() not in row.anchor.lower():
             return row
         return row._replace(anchor=add_typo(row.anchor, rng, within=title))
 

@@ -9,7 +9,7 @@ import torch
 from moviebot.artefact import write_jsonl
 from moviebot.data.documents import movie_text
 from moviebot.data.pairs_datamodule import MoviePairsDataModule, limit_pairs, read_pairs
-from moviebot.data.schemas import Movie, write_catalogue
+from moviebot.data.schemas import SPLITS, Movie, Split, write_catalogue
 from moviebot.errors import UserError
 
 
@@ -77,6 +77,28 @@ def test_typos_are_drawn_anew_in_the_title_alone(pairs_dir: Path, movies: list[M
     assert all(anchor.startswith(("who directed ", "how long is ", "What year did ")) for anchor in misspelt[0])
     clean = open_data(pairs_dir, batch_size=8)
     assert {anchor for batch in clean.train_dataloader() for anchor in batch.anchors} <= written
+
+
+def test_validation_is_misspelt_as_well_and_the_test_is_not(pairs_dir: Path) -> None:
+    def asked(split: Split) -> list[str]:
+        data = open_data(pairs_dir, "validate" if split == "val" else "test", typo_share=0.5)
+        queries = (data.val_dataloader() if split == "val" else data.test_dataloader())[1]
+        return sorted(text for batch in queries for text in batch.texts)
+
+    path = pairs_dir / "question_pairs.parquet"
+    written = {split: sorted({row.anchor for row in read_pairs(path, split) if row.label}) for split in SPLITS}
+    assert asked("test") == written["test"]
+    assert asked("val") == asked("val") != written["val"]
+    assert len(asked("val")) == len(written["val"])
+
+
+def test_settings_that_do_nothing_or_harm_are_refused_at_once(pairs_dir: Path) -> None:
+    with pytest.raises(UserError, match=r"typo_share=1\.5: give 0 to 1; hard_negatives_drawn=0: give 1 or more"):
+        open_data(pairs_dir, typo_share=1.5, hard_negatives_drawn=0)
+    with pytest.raises(UserError, match="described_pairs goes with task=question alone"):
+        open_data(pairs_dir, task="recommend", described_pairs=4)
+    with pytest.raises(UserError, match="mined_negatives goes with negatives=in_batch alone"):
+        open_data(pairs_dir, negatives="labelled", mined_negatives=4)
 
 
 def test_described_pairs_are_batches_of_their_own_of_training_movies(pairs_dir: Path, movies: list[Movie]) -> None:
