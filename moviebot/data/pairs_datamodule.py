@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 
-from moviebot.data.described import can_be_told, tell_plot
 from moviebot.data.description_row import DESCRIPTIONS_NAME, read_description_rows
 from moviebot.data.documents import movie_text
 from moviebot.data.hard_negatives import find_rivals, mine_rivals
@@ -25,13 +24,12 @@ from moviebot.data.pair_batch import (
     TrainLoader,
     collate_pairs,
 )
+from moviebot.data.rewriting import Misspeller, Teller
 from moviebot.data.schemas import PAIR_SCHEMA, Movie, Split, read_catalogue, read_parquet
-from moviebot.data.typos import add_typo
 from moviebot.errors import UserError
 from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.pretrained import MINILM, resolve_model
 
-_ELSEWHERE_SHARE = 0.7  # of the tellings, where another source tells of the movie
 RetrieverTask = Literal["question", "recommend"]
 EvalLoaders = tuple[FixedLoader[DocumentBatch], FixedLoader[QueryBatch], FixedLoader[PairBatch]]
 
@@ -113,8 +111,6 @@ class MoviePairsDataModule(LightningDataModule):
         self.rows: dict[Split, list[PairRow]] = {}
         self.positives: dict[Split, Mapping[str, set[str]]] = {}
         self._trained: set[str] = set()
-        self._movies_by_id: dict[str, Movie] = {}
-        self._told_elsewhere: dict[str, list[str]] = {}
         self._train_loader: TrainLoader | None = None
         self._resumed_state: LoaderState | None = None
 
@@ -219,10 +215,11 @@ class MoviePairsDataModule(LightningDataModule):
         # Two movies of one title and year read the same: one document stands for both.
         first_of = {text: row for row, text in reversed(list(enumerate(self.documents)))}
         group_of = {movie.tconst: first_of[text] for movie, text in zip(self.movies, self.documents, strict=True)}
-        asked = [self._misspell(row, random.Random(f"{self.seed}:{row.anchor}")) for row in rows if row.label == 1]
-        queries = list(
-            {(row.anchor, row.tconst_anchor): None for row in (asked if split == "val" else rows) if row.label}
-        )
+        asked = [row for row in rows if row.label == 1]
+        if split == "val" and self.typo_share:
+            misspell = Misspeller(self.movies, self.typo_share)
+            asked = [misspell(row, random.Random(f"{self.seed}:{row.anchor}")) for row in asked]
+        queries = list({(row.anchor, row.tconst_anchor): None for row in asked})
         queries.sort(key=lambda query: len(query[0]))  # like lengths together: little padding
         right = [sorted({group_of[t] for t in positives[tconst] if t in group_of}) for _, tconst in queries]
         own = [group_of.get(tconst, NO_GROUP) if self.task == "recommend" else NO_GROUP for _, tconst in queries]
@@ -265,61 +262,32 @@ class MoviePairsDataModule(LightningDataModule):
         """Return the labels to train on and, where wanted, the movies' texts with people's tellings of their plots."""
         positives = [row for row in rows if row.label == 1]
         rivals = self._find_rivals(positives) if self.hard_negatives or self.mined_negatives else {}
-        parts = [PairPart(positives, self._misspell, rivals, self.hard_negatives_drawn)]
+        misspell = Misspeller(self.movies, self.typo_share)
+        parts = [PairPart(positives, misspell if self.typo_share else None, rivals, self.hard_negatives_drawn)]
         if self.described_pairs:
-            parts.append(PairPart(self._draw_described(), self._tell))
+            described = read_description_rows(self.data_dir / DESCRIPTIONS_NAME).values()
+            teller = Teller([movie for movie in self.movies if movie.tconst in self._trained], described)
+            if told := teller.draw_rows(self.described_pairs, self.seed):
+                parts.append(PairPart(told, teller))
         return parts
-
-    def _misspell(self, row: PairRow, rng: random.Random) -> PairRow:
-        """Make one or two mistakes in the title, in a share of the questions; a misspelt one stays as it is."""
-        if not self.typo_share:
-            return row
-        title = self._by_id[row.tconst_sample].title
-        if rng.random() >= self.typo_share or title.lower() not in row.anchor.lower():
-            return row
-        return row._replace(anchor=add_typo(row.anchor, rng, within=title))
-
-    def _tell(self, row: PairRow, rng: random.Random) -> PairRow:
-        others = self._told_elsewhere.get(row.tconst_anchor, [])
-        other = rng.choice(others) if others and rng.random() < _ELSEWHERE_SHARE else None
-        anchor, sample = tell_plot(self._by_id[row.tconst_anchor], rng, other)
-        return row._replace(anchor=anchor, sample=sample)
-
-    def _draw_described(self) -> list[PairRow]:
-        """Draw training movies that can be told; what is told of them is drawn anew each epoch."""
-        told = [movie for movie in self.movies if movie.tconst in self._trained and can_be_told(movie)]
-        drawn = random.Random(self.seed).sample(told, min(self.described_pairs, len(told)))
-        rows = read_description_rows(self.data_dir / DESCRIPTIONS_NAME)
-        own = {movie.tconst: movie.description for movie in drawn}
-        for row in rows.values():
-            if row.description and row.tconst in own and row.description != own[row.tconst]:
-                self._told_elsewhere.setdefault(row.tconst, []).append(row.description)
-        # Lengths are what buckets go by; the texts are made when a batch is.
-        return [PairRow("", movie_text(movie), 1, movie.tconst, movie.tconst) for movie in drawn]
 
     def _find_rivals(self, positives: Sequence[PairRow]) -> dict[str, list[PairRow]]:
         """Find the movies that join a movie's batch as negatives; training movies all of them."""
         movies = [movie for movie in self.movies if movie.tconst in self._trained]
         wanted = {row.tconst_anchor for row in positives}
+        documents = [render_document(movie, self.task) for movie in movies]
         rivals: dict[str, list[str]] = find_rivals(movies, wanted) if self.hard_negatives else {}
         if self.mined_negatives:
-            encoder = load_encoder(resolve_model(MINILM))
-            vectors = encode_texts(encoder, [render_document(movie, self.task) for movie in movies])
+            vectors = encode_texts(load_encoder(resolve_model(MINILM)), documents)
             rows = [row for row, movie in enumerate(movies) if movie.tconst in wanted]
             for row, mined in mine_rivals(vectors, rows, self.mined_negatives).items():
                 known = rivals.setdefault(movies[row].tconst, [])
                 known += [movies[other].tconst for other in mined if movies[other].tconst not in known]
-        documents = {movie.tconst: text for movie, text in zip(self.movies, self.documents, strict=True)}
+        text_of = {movie.tconst: text for movie, text in zip(movies, documents, strict=True)}
         return {
-            tconst: [PairRow("", documents[other], 0, tconst, other) for other in others if other != tconst]
+            tconst: [PairRow("", text_of[other], 0, tconst, other) for other in others]
             for tconst, others in rivals.items()
         }
-
-    @property
-    def _by_id(self) -> dict[str, Movie]:
-        if not self._movies_by_id:
-            self._movies_by_id = {movie.tconst: movie for movie in self.movies}
-        return self._movies_by_id
 
     @property
     def _rank(self) -> int:
