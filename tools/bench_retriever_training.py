@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -106,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=12, help="timed steps a repetition")
     parser.add_argument("--batch_size", type=int, default=64, help="pairs a step")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions, of which the median counts")
+    parser.add_argument("--base", default=MINILM, help="the encoder that both start from")
     given = parser.parse_args(arguments)
     _quieten()
     try:
@@ -120,12 +122,12 @@ def main(arguments: list[str] | None = None) -> int:
     print("| training | precision | texts/s | / sentence-transformers |\n|---|---|---|---|")
     for job in jobs:
         runners: list[tuple[str, str, Callable[[], float]]] = [
-            ("sentence-transformers", "fp32", lambda job=job: run_peer(job)),
-            ("ours, the same batches", "fp32", lambda job=job: run_ours(job, False, "32-true")),
-            ("ours, length buckets", "fp32", lambda job=job: run_ours(job, True, "32-true")),
+            ("sentence-transformers", "fp32", partial(run_peer, job, given.base)),
+            ("ours, the same batches", "fp32", partial(run_ours, job, given.base, False, "32-true")),
+            ("ours, length buckets", "fp32", partial(run_ours, job, given.base, True, "32-true")),
         ]
         if fast is torch.bfloat16:
-            runners.append(("ours, length buckets", "bf16", lambda job=job: run_ours(job, True, "bf16-mixed")))
+            runners.append(("ours, length buckets", "bf16", partial(run_ours, job, given.base, True, "bf16-mixed")))
         measure(job, runners, given.repeats)
     return 0
 
@@ -163,10 +165,10 @@ def draw_jobs(data: Path, batch_size: int, steps: int) -> list[Job]:
     ]
 
 
-def run_peer(job: Job) -> float:
+def run_peer(job: Job, base: str) -> float:
     """Train with sentence-transformers' trainer; return the timed seconds."""
     seed_everything(0, verbose=False)
-    encoder = load_encoder(resolve_model(MINILM))
+    encoder = load_encoder(resolve_model(base))
     encoder.max_seq_length = job.max_seq_length
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -185,12 +187,12 @@ def run_peer(job: Job) -> float:
         return clock.read()
 
 
-def run_ours(job: Job, length_buckets: bool, precision: str) -> float:
+def run_ours(job: Job, base: str, length_buckets: bool, precision: str) -> float:
     """Train with Lightning; return the timed seconds."""
     seed_everything(0, verbose=False)
     clock = _Clock()
     retriever = ContrastiveRetriever(
-        lr=LR, max_seq_length=job.max_seq_length, encode_chunk=ENCODE_CHUNK if length_buckets else None
+        base, lr=LR, max_seq_length=job.max_seq_length, encode_chunk=ENCODE_CHUNK if length_buckets else None
     )
     positives = {row.tconst_anchor: {row.tconst_sample} for row in job.rows}
     loader = TrainLoader([PairPart(job.rows)], positives, job.batch_size, unique=True, length_buckets=length_buckets)
