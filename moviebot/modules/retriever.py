@@ -22,6 +22,7 @@ from moviebot.errors import UserError
 from moviebot.modules.encoder import embed, load_encoder
 from moviebot.modules.losses import ContrastiveLoss, InBatchNegativesLoss
 from moviebot.modules.metrics import RANKED_DEPTH, TunedF1, append_missed, build_pair_metrics, build_rank_metrics
+from moviebot.modules.precision import choose_dtype
 from moviebot.pretrained import MINILM, resolve_model
 
 logger = logging.getLogger(__name__)
@@ -115,13 +116,19 @@ class ContrastiveRetriever(LightningModule):
         return embed(self.encoder, texts).float()
 
     def on_fit_start(self) -> None:
-        """Refuse a loss and a datamodule that don't go together."""
+        """Refuse a loss and a datamodule that don't go together, and bfloat16 that would only be emulated."""
         negatives = getattr(getattr(self.trainer, "datamodule", None), "negatives", None)
         wanted = "labelled" if self.loss == "contrastive" else "in_batch"
         if negatives not in (None, wanted):
             raise UserError(
                 f"model.init_args.loss={self.loss} with data.init_args.negatives={negatives}: "
                 f"set data.init_args.negatives={wanted}"
+            )
+        device = self.trainer.strategy.root_device
+        if str(self.trainer.precision).startswith("bf16") and choose_dtype("auto", device) is not torch.bfloat16:
+            raise UserError(
+                f"trainer.precision={self.trainer.precision}: this {device.type} only emulates bfloat16, slower "
+                f"than float32: set trainer.precision={'32-true' if device.type == 'cpu' else '16-mixed'}"
             )
 
     def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:

@@ -169,6 +169,20 @@ def test_loss_and_batches_must_go_together(tmp_path: Path, tiny_encoder: Path, p
         trainer.fit(make_retriever(tiny_encoder, loss="contrastive"), make_data(pairs_dir))
 
 
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_emulated_bfloat16_is_refused(
+    tmp_path: Path, tiny_encoder: Path, pairs_dir: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool
+) -> None:
+    monkeypatch.setattr("moviebot.modules.precision.cpu_has_bf16", lambda: has_bf16)
+    trainer = make_trainer(tmp_path, max_steps=1, precision="bf16-mixed", limit_val_batches=0)
+    if has_bf16:
+        trainer.fit(make_retriever(tiny_encoder), make_data(pairs_dir))
+        assert trainer.global_step == 1
+        return
+    with pytest.raises(UserError, match=r"precision=bf16-mixed: this cpu only emulates bfloat16.*=32-true"):
+        trainer.fit(make_retriever(tiny_encoder), make_data(pairs_dir))
+
+
 def test_optimiser_steps_its_schedule_by_the_step(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path) -> None:
     retriever = make_retriever(tiny_encoder, warmup_share=0.5)
     trainer = make_trainer(tmp_path, max_epochs=2, limit_val_batches=0, enable_checkpointing=False)
