@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 FEATURES = (
-    "text", "genres", "people", "years near", "years far", "taste", "fame", "fame squared", "rating", "fame gap", "year",
+    "text", "genres", "people", "years near", "years far", "taste",
+    "fame", "fame squared", "rating", "fame gap", "year",
 )  # fmt: skip
 MIN_LISTS = 200  # below, a fit follows the few lists; the caller ranks by shared facts instead
 _NEGATIVES = 500  # movies a list is told from, drawn evenly

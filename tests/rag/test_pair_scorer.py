@@ -38,7 +38,7 @@ def test_places_movies_that_no_list_names(catalogue: tuple[list[Movie], np.ndarr
     ranker = CandidateRanker(movies, TitleIndex(movies), vectors, scorer)
     kinds = [row % KINDS == seed % KINDS for seed in range(500, 560) for row in ranker.rank("", [seed])]
     plain = [row % KINDS == s % KINDS for s in range(500, 560) for row in np.argsort(-(vectors @ vectors[s]))[1:21]]
-    assert np.mean(kinds) > np.mean(plain) + 0.1
+    assert np.mean(kinds) > np.mean(plain) + 0.05
 
 
 def test_constraints_leave_twenty(catalogue: tuple[list[Movie], np.ndarray], scorer: PairScorer) -> None:
