@@ -99,7 +99,8 @@ class PairFeatures:
 
     def score(self, seeds: Sequence[int], weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return ``(N,)`` log odds, the mean over the seeds."""
-        return np.mean([self.compare(seed) @ weights for seed in seeds], axis=0, dtype=np.float64)
+        scores = np.array([self.compare(seed) @ weights for seed in seeds], dtype=np.float64)  # (S, N)
+        return np.asarray(scores.mean(axis=0))
 
 
 def fit_pair_scorer(
@@ -160,7 +161,7 @@ def _fit_weights(features: PairFeatures, lists: Mapping[int, Sequence[int]], see
         return float(loss), x.T @ (chance - y) / len(sizes) + 2 * _PENALTY * weights
 
     fitted = minimize(measure_loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")
-    return (fitted.x / spread).astype(np.float32)
+    return np.asarray(fitted.x / spread, dtype=np.float32)
 
 
 def _weigh(tokens: Sequence[Sequence[str]]) -> "sparse.csr_matrix":

@@ -80,12 +80,14 @@ def write_facts(movies: Sequence[Movie], vectors: NDArray[np.float32], genres: S
 
 def measure_fame(movies: Sequence[Movie]) -> NDArray[np.float32]:
     """Return ``(N,)`` log(1 + votes) / 10, about 0 to 1.5."""
-    return np.log1p(np.array([movie.votes or 0 for movie in movies], dtype=np.float32)) / 10
+    votes = np.array([movie.votes or 0 for movie in movies])
+    return np.asarray(np.log1p(votes) / 10, dtype=np.float32)
 
 
 def measure_rating(movies: Sequence[Movie]) -> NDArray[np.float32]:
     """Return ``(N,)`` the rating / 10; an unrated movie has a common one."""
-    return np.array([_NO_RATING if movie.rating is None else movie.rating for movie in movies], dtype=np.float32) / 10
+    ratings = np.array([_NO_RATING if movie.rating is None else movie.rating for movie in movies])
+    return (ratings / 10).astype(np.float32)
 
 
 def _decompose(lists: Mapping[int, Sequence[int]], n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
