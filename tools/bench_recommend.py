@@ -16,10 +16,12 @@ import hashlib
 import json
 import math
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,14 +96,17 @@ def main() -> None:
         ranker = CandidateRanker(bare, titles, vectors, scorer)
         for case in mine:
             found.setdefault((cold, _SETTINGS[0][0]), []).append((case, ranker.rank("", [case.seed], diversity=0)))
+        if fold < FOLDS - 1:
+            print(f"\nafter {fold + 1} of {FOLDS} folds:", file=sys.stderr)
+            _print_rows(found, sys.stderr)
     _print_rows(found)
     print(f"\n{len(lists)} lists; a request takes {1000 * np.median(times):.1f} ms (median of {len(times)})")
 
 
-def _print_rows(found: dict[tuple[str, str], list[tuple[Case, list[int]]]]) -> None:
+def _print_rows(found: dict[tuple[str, str], list[tuple[Case, list[int]]]], to: TextIO = sys.stdout) -> None:
     for (name, system), ranked_cases in found.items():
         figures = " | ".join(_show(ranked_cases, measure) for measure in (_hit_3, _hit_20, _recall, _ndcg))
-        print(f"| {name} ({len(ranked_cases)}) | {system} | {figures} |", flush=True)
+        print(f"| {name} ({len(ranked_cases)}) | {system} | {figures} |", flush=True, file=to)
 
 
 _SETTINGS = (
