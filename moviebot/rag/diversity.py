@@ -17,7 +17,7 @@ def pick_diverse(scores: Sequence[float], vectors: NDArray[np.float32], k: int, 
 
     Example:
         >>> same = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
-        >>> pick_diverse([3.0, 2.9, 2.8], same, 2, 1.0)
+        >>> pick_diverse([3.0, 2.9, 2.8], same, 2, 2.0)
         [0, 2]
     """
     left = np.array(scores, dtype=np.float64)
