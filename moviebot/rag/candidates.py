@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from moviebot.data.recommendations import ContentRecommender
 from moviebot.data.schemas import Movie
-from moviebot.data.splits import normalise_title
+from moviebot.data.splits import franchise_key, group_movies, normalise_title
+from moviebot.rag.constraints import Constraints
+from moviebot.rag.diversity import pick_diverse
+from moviebot.rag.pair_scorer import PairFeatures, PairScorer
 from moviebot.rag.titles import TitleIndex
 
 MAX_CANDIDATES = 20
@@ -25,6 +28,10 @@ _RANK_OFFSET = 60.0  # reciprocal rank fusion's constant, Cormack et al. (2009)
 # Weights of the parts, chosen by hit@20 on MovieLens neighbours (the development half).
 _CONTENT_WEIGHT = 40.0
 _FAME_WEIGHT = 0.05
+_WISH_WEIGHT = 4.0  # log odds of a wish met, beside a fitted scorer's
+_SERIES_WEIGHT = 20.0  # outweighs everything else where the rest of a series is asked for
+DIVERSITY = 0.1  # see pick_diverse; `tools/bench_recommend.py` tells its cost
+_SERIES = re.compile(r"\b(?:sequels?|prequels?|series|franchise|saga|trilogy|next (?:one|part|film|movie))\b", re.I)
 _YEARS = re.compile(r"(?<!\d)(?:18|19|20)\d\d(?!\d)(?!['’]?s)")
 _DECADES = re.compile(r"(?<!\d)(?:(?:19|20)?(\d)0)['’]?s\b")
 _SPELT_DECADES = {"seventies": 7, "eighties": 8, "nineties": 9, "sixties": 6, "fifties": 5, "forties": 4}
@@ -47,12 +54,21 @@ class CandidateRanker:
         movies: the catalogue.
         titles: for the people named in a request.
         vectors: ``(N, D)`` embeddings of the movies' texts, or None to go without.
+        scorer: fitted on people's lists; None, or no vectors, to rank by shared facts.
     """
 
-    def __init__(self, movies: Sequence[Movie], titles: TitleIndex, vectors: NDArray[np.float32] | None = None) -> None:
+    def __init__(
+        self,
+        movies: Sequence[Movie],
+        titles: TitleIndex,
+        vectors: NDArray[np.float32] | None = None,
+        scorer: PairScorer | None = None,
+    ) -> None:
         self.movies = movies
         self.titles = titles
         self.vectors = vectors
+        self.scorer = scorer
+        self._pairs = None if scorer is None or vectors is None else PairFeatures(movies, vectors, scorer.taste)
         self._content = ContentRecommender(movies)
         self._rows = {movie.tconst: row for row, movie in enumerate(movies)}
         self._genres = [frozenset(normalise_title(genre) for genre in movie.genres) for movie in movies]
@@ -67,6 +83,9 @@ class CandidateRanker:
         query_vector: NDArray[np.float32] | None = None,
         exclude: Collection[int] = (),
         k: int = MAX_CANDIDATES,
+        constraints: Constraints | None = None,
+        one_a_series: bool = True,
+        diversity: float = DIVERSITY,
     ) -> list[int]:
         """Return the best candidates' rows, best first, never a seed.
 
@@ -76,9 +95,30 @@ class CandidateRanker:
             query_vector: ``(D,)`` the request's embedding; used where there is no seed.
             exclude: rows that must not be returned either.
             k: how many.
+            constraints: what a movie must be; applied before the cut to ``k``.
+            one_a_series: at most one film of a series, unless the request asks for the series.
+            diversity: weight of :func:`moviebot.rag.diversity.pick_diverse`; 0 for the plain order.
         """
         seeds = list(seeds)[:MAX_SEEDS]
+        score = self._score(query, seeds, query_vector)
+        score[[*seeds, *exclude]] = -np.inf
+        if constraints is not None:
+            score[~constraints.allow(self.movies)] = -np.inf
+        asks_series = _SERIES.search(query) is not None
+        if asks_series and seeds:
+            score += _SERIES_WEIGHT * self._share_series(seeds)
+        order = np.argsort(-score, kind="stable")
+        order = order[np.isfinite(score[order])]
+        distinct = self._drop_repetitions(order, seeds, 2 * k, one_a_series and not asks_series)
+        if not diversity or self.vectors is None:
+            return distinct[:k]
+        picked = pick_diverse([score[row] for row in distinct], self.vectors[distinct], k, diversity)
+        return [distinct[place] for place in picked]
+
+    def _score(self, query: str, seeds: Sequence[int], query_vector: NDArray[np.float32] | None) -> NDArray[np.float64]:
         wishes = self._match_wishes(query)
+        if seeds and self._pairs is not None and self.scorer is not None:
+            return self._pairs.score(seeds, self.scorer.weights) + _WISH_WEIGHT * wishes
         score = _FAME_WEIGHT * self._fame + wishes
         if seeds:
             score = score + self._match_seeds(seeds)
@@ -86,17 +126,33 @@ class CandidateRanker:
             score = score + 2 * _FAME_WEIGHT * self._fame
             if self.vectors is not None and query_vector is not None:
                 score = score + self.vectors @ query_vector
-        score = score.astype(np.float64)
-        score[[*seeds, *exclude]] = -np.inf
+        return score.astype(np.float64)
+
+    def _drop_repetitions(
+        self, order: NDArray[np.int64], seeds: Sequence[int], n: int, one_a_series: bool
+    ) -> list[int]:
+        """Return the first ``n`` rows that are neither a second row of one film nor a second film of one series."""
         names = {normalise_title(self.movies[row].label) for row in seeds}
-        order = np.argsort(-score, kind="stable")
-        found: list[int] = []
-        for row in order[: 4 * k + len(seeds) + len(exclude)]:
-            label = normalise_title(self.movies[row].label)
-            if np.isfinite(score[row]) and label not in names:  # a second row of one movie would read as a repetition
-                names.add(label)
-                found.append(int(row))
-        return found[:k]
+        looked = 0
+        distinct: list[int] = []
+        while looked < len(order) and len(distinct) < n:
+            batch = [int(row) for row in order[looked : looked + 4 * n]]
+            looked += len(batch)
+            for row in batch:
+                label = normalise_title(self.movies[row].label)
+                if label not in names:  # a second row of one movie would read as a repetition
+                    names.add(label)
+                    distinct.append(row)
+            if one_a_series:  # grouped among themselves, not in the whole catalogue: milliseconds
+                groups = group_movies([self.movies[row] for row in distinct])
+                first = {groups[self.movies[row].tconst]: row for row in reversed(distinct)}
+                distinct = sorted(first.values(), key=distinct.index)
+        return distinct[:n]
+
+    def _share_series(self, seeds: Sequence[int]) -> NDArray[np.bool_]:
+        """Return ``(N,)`` whether a movie is of a seed's series, by title."""
+        keys = {franchise_key(self.movies[row].title) for row in seeds}
+        return np.array([franchise_key(movie.title) in keys for movie in self.movies])
 
     def _match_seeds(self, seeds: Sequence[int]) -> NDArray[np.float64]:
         score = np.zeros(len(self.movies))

@@ -1,0 +1,238 @@
+"""What of what people liked is among the twenty, for movies that no training list names?
+
+    python tools/bench_recommend.py --data DATA --vectors texts.npy --movielens DIR --inspired inspired_dev.tsv ...
+
+Movies are in five folds by series. A seed is ranked by a scorer fitted without its fold: no movie of the fold is in a
+training list, as seed or as recommended. Lists for training are made of MovieLens' ratings; `*_neighbours_dev.jsonl`
+of the same folder is only measured on. Cold start: the seed's votes and rating are taken away as well. INSPIRED: a
+movie that the seeker named -> the movies the recommender named first, later in the dialogue, where it ended well.
+Prints Markdown; 95 % bootstrap intervals over seeds, or over dialogues.
+"""
+
+import argparse
+import csv
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moviebot.data.movielens import Likes, find_movielens, read_likes
+from moviebot.data.movielens_teacher import rank_liked
+from moviebot.data.schemas import Movie, read_catalogue
+from moviebot.data.splits import group_movies
+from moviebot.rag.candidates import CandidateRanker
+from moviebot.rag.pair_scorer import fit_pair_scorer
+from moviebot.rag.titles import TitleIndex
+
+FOLDS = 5
+DRAWS = 1000
+LISTED = 20
+_LABEL = re.compile(r"^(.*\S)\s*\((\d{4})\)$")
+Rank = Callable[[int], list[int]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One seed.
+
+    Attributes:
+        seed: its row.
+        accepted: the rows people liked.
+        cluster: what is drawn together in the bootstrap.
+    """
+
+    seed: int
+    accepted: frozenset[int]
+    cluster: str
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _parse()
+    movies = read_catalogue(arguments.data / "catalogue.parquet")
+    vectors = np.load(arguments.vectors).astype(np.float32)
+    likes = read_likes(find_movielens(arguments.movielens), movies)
+    lists = _list_liked(likes, movies)
+    groups = group_movies(movies)
+    folds = np.array([_hash(groups[movie.tconst]) % FOLDS for movie in movies])
+    rows = {movie.tconst: row for row, movie in enumerate(movies)}
+    dev = _read_neighbours(next(arguments.movielens.glob("*neighbours_dev.jsonl")), rows)
+    slices = {"MovieLens, unseen seed": dev, "INSPIRED": _read_inspired(arguments.inspired, movies)}
+    found: dict[tuple[str, str], list[tuple[Case, list[int]]]] = {}
+    cold = "MovieLens, unseen seed without votes and rating"
+    for name, cases in slices.items():
+        for system, rank in _make_baselines(movies, vectors, lists).items():
+            found[name, system] = [(case, rank(case.seed)) for case in cases]
+    print("| slice (seeds) | ranking | hit@3 | hit@20 | recall@20 | nDCG@20 |\n|---|---|---|---|---|---|")
+    _print_rows(found)  # at once, since the rest takes minutes
+    found.clear()
+    titles = TitleIndex(movies)
+    times: list[float] = []
+    for fold in range(FOLDS):
+        training = {row: [x for x in listed if folds[x] != fold] for row, listed in lists.items() if folds[row] != fold}
+        scorer = fit_pair_scorer(movies, vectors, training)
+        ranker = CandidateRanker(movies, titles, vectors, scorer)
+        for name, cases in slices.items():
+            for case in (case for case in cases if folds[case.seed] == fold):
+                for system, series, diversity in _SETTINGS:
+                    start = time.perf_counter()
+                    ranked = ranker.rank("", [case.seed], one_a_series=series, diversity=diversity)
+                    times.append(time.perf_counter() - start)
+                    found.setdefault((name, system), []).append((case, ranked))
+        mine = [case for case in dev if folds[case.seed] == fold]
+        bare = list(movies)
+        for case in mine:
+            bare[case.seed] = dataclasses.replace(bare[case.seed], votes=None, rating=None)
+        ranker = CandidateRanker(bare, titles, vectors, scorer)
+        for case in mine:
+            found.setdefault((cold, _SETTINGS[0][0]), []).append((case, ranker.rank("", [case.seed], diversity=0)))
+        if fold < FOLDS - 1:
+            print(f"\nafter {fold + 1} of {FOLDS} folds:", file=sys.stderr)
+            _print_rows(found, sys.stderr)
+    _print_rows(found)
+    print(f"\n{len(lists)} lists; a request takes {1000 * np.median(times):.1f} ms (median of {len(times)})")
+
+
+def _print_rows(found: dict[tuple[str, str], list[tuple[Case, list[int]]]], to: TextIO = sys.stdout) -> None:
+    for (name, system), ranked_cases in found.items():
+        figures = " | ".join(_show(ranked_cases, measure) for measure in (_hit_3, _hit_20, _recall, _ndcg))
+        print(f"| {name} ({len(ranked_cases)}) | {system} | {figures} |", flush=True, file=to)
+
+
+_SETTINGS = (
+    ("pair scorer, as it comes", False, 0.0),
+    ("pair scorer, one a series", True, 0.0),
+    ("pair scorer, one a series, diversity .1", True, 0.1),
+)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with catalogue.parquet")
+    parser.add_argument(
+        "--vectors", type=Path, required=True, help="movie_text embeddings (.npy), the catalogue's rows"
+    )
+    parser.add_argument("--movielens", type=Path, required=True, help="folder with ratings, links, movies, neighbours")
+    parser.add_argument("--inspired", type=Path, nargs="*", default=[], help="INSPIRED .tsv files")
+    return parser.parse_args()
+
+
+def _make_baselines(
+    movies: Sequence[Movie], vectors: NDArray[np.float32], lists: dict[int, list[int]]
+) -> dict[str, Rank]:
+    fame = np.log1p(np.array([movie.votes or 0 for movie in movies], dtype=np.float64))
+    names = sorted({genre for movie in movies for genre in movie.genres})
+    genres = np.array([[name in movie.genres for name in names] for movie in movies], dtype=np.float64)
+    genres /= np.linalg.norm(genres, axis=1, keepdims=True) + 1e-9
+    today = CandidateRanker(movies, TitleIndex(movies), vectors)
+
+    def rank_by(score: Callable[[int], NDArray[np.float64]]) -> Rank:
+        def rank(seed: int) -> list[int]:
+            order = np.argsort(-score(seed), kind="stable")[: LISTED + 1]
+            return [int(row) for row in order if row != seed][:LISTED]
+
+        return rank
+
+    return {
+        "popularity": rank_by(lambda seed: fame),
+        "genres + popularity": rank_by(lambda seed: genres @ genres[seed] + 0.05 * fame),
+        "item-kNN (has seen the seed)": lambda seed: lists.get(seed, []),
+        "simple mix: text + .05 log votes": rank_by(lambda seed: vectors @ vectors[seed] + 0.05 * fame),
+        "ranker of shared facts, one a series": lambda seed: today.rank("", [seed], diversity=0),
+    }
+
+
+def _list_liked(likes: Likes, movies: Sequence[Movie]) -> dict[int, list[int]]:
+    rows = {movie.tconst: row for row, movie in enumerate(movies)}
+    ranked = rank_liked(likes.matrix, movies, [movie.tconst for movie in movies], LISTED)
+    return {rows[tconst]: [rows[other] for other in others] for tconst, others in ranked}
+
+
+def _read_neighbours(path: Path, rows: dict[str, int]) -> list[Case]:
+    cases = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        accepted = frozenset(rows[tconst] for tconst in row["accepted"] if tconst in rows)
+        if row["seed"] in rows and accepted:
+            cases.append(Case(rows[row["seed"]], accepted, row["seed"]))
+    return cases
+
+
+def _read_inspired(paths: Sequence[Path], movies: Sequence[Movie]) -> list[Case]:
+    """A dialogue's cases; an annotated movie counts where the table has its label once and the line its title."""
+    labels: dict[str, list[int]] = {}
+    for row, movie in enumerate(movies):
+        labels.setdefault(movie.label.casefold(), []).append(row)
+    cases = []
+    for path in paths:
+        dialogues: dict[str, list[dict[str, str]]] = {}
+        with path.open(encoding="utf-8", newline="") as handle:
+            for line in csv.DictReader(handle, delimiter="\t"):
+                dialogues.setdefault(line["dialog_id"], []).append(line)
+        for name, lines in dialogues.items():
+            if lines[0]["coarse_label"] == "accept_new":
+                cases += _read_dialogue(name, lines, labels)
+    return cases
+
+
+def _read_dialogue(name: str, lines: Sequence[dict[str, str]], labels: dict[str, list[int]]) -> list[Case]:
+    told: dict[int, str] = {}  # row -> who named it first; in the dialogue's order
+    for line in lines:
+        for label in (line["movies"] or "").split(";"):
+            match = _LABEL.match(label.strip())
+            rows = labels.get(label.strip().casefold(), [])
+            if match and len(rows) == 1 and match[1] in (line["text"] or ""):
+                told.setdefault(rows[0], line["speaker"])
+    order = list(told)
+    cases = []
+    for place, row in enumerate(order):
+        accepted = frozenset(other for other in order[place + 1 :] if told[other] == "RECOMMENDER")
+        if told[row] == "SEEKER" and accepted:
+            cases.append(Case(row, accepted, name))
+    return cases
+
+
+def _hit_3(case: Case, ranked: Sequence[int]) -> float:
+    return float(bool(case.accepted & set(ranked[:3])))
+
+
+def _hit_20(case: Case, ranked: Sequence[int]) -> float:
+    return float(bool(case.accepted & set(ranked[:LISTED])))
+
+
+def _recall(case: Case, ranked: Sequence[int]) -> float:
+    return len(case.accepted & set(ranked[:LISTED])) / len(case.accepted)
+
+
+def _ndcg(case: Case, ranked: Sequence[int]) -> float:
+    gained = sum(1 / math.log2(2 + place) for place, row in enumerate(ranked[:LISTED]) if row in case.accepted)
+    return gained / sum(1 / math.log2(2 + place) for place in range(min(len(case.accepted), LISTED)))
+
+
+def _show(ranked: Sequence[tuple[Case, list[int]]], measure: Callable[[Case, Sequence[int]], float]) -> str:
+    clusters: dict[str, list[float]] = {}
+    for case, rows in ranked:
+        clusters.setdefault(case.cluster, []).append(measure(case, rows))
+    sums = np.array([sum(values) for values in clusters.values()])
+    sizes = np.array([len(values) for values in clusters.values()])
+    drawn = np.random.default_rng(0).integers(0, len(sums), (DRAWS, len(sums)))
+    low, high = np.percentile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [2.5, 97.5])
+    return f"{sums.sum() / sizes.sum():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"fold {text}".encode()).digest()[:8], "big")
+
+
+if __name__ == "__main__":
+    main()
