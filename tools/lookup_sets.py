@@ -9,7 +9,7 @@ import json
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,16 +100,15 @@ def read_absent(data: Path, movies: Sequence[Movie], count: int, seed: int) -> l
     rng = random.Random(seed)
     known = {normalise_title(movie.title) for movie in movies}
     heads = {tuple(title.split()[:2]) for title in known}
-    rows = [row for row in _read_extracts(data) if row["year"] is not None]
     absent = [
-        row
-        for row in rows
-        if (plain := normalise_title(row["title"])) not in known and tuple(plain.split()[:2]) not in heads
+        movie
+        for movie in _read_extracts(data)
+        if (plain := normalise_title(movie.title)) not in known and tuple(plain.split()[:2]) not in heads
     ]
     frames = _list_frames(data)
     return [
-        Case(rng.choice(frames).replace("{title}", row["title"]), None)
-        for row in rng.sample(absent, min(count, len(absent)))
+        Case(rng.choice(frames).replace("{title}", movie.title), None)
+        for movie in rng.sample(absent, min(count, len(absent)))
     ]
 
 
@@ -117,9 +116,7 @@ def widen_table(data: Path, movies: Sequence[Movie], count: int) -> list[Movie]:
     """Add titles of Wikipedia's extracts and of IMDb's beginning to the table, up to ``count`` movies."""
     taken = {normalise_title(movie.label) for movie in movies}
     wide = list(movies)
-    others = [Movie(f"wp{n}", row["title"], year=row["year"]) for n, row in enumerate(_read_extracts(data))]
-    others += list(_read_basics(data))
-    for movie in others:
+    for movie in (*_read_extracts(data), *_read_basics(data)):
         if len(wide) < count and (label := normalise_title(movie.label)) not in taken:
             taken.add(label)
             wide.append(movie)
@@ -222,11 +219,11 @@ def _read_inspired_rows(data: Path, part: str) -> list[dict[str, str]]:
         return list(csv.DictReader(handle, delimiter="\t"))
 
 
-def _read_extracts(data: Path) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _read_extracts(data: Path) -> list[Movie]:
+    rows = []
     for path in sorted((data / "wikipedia-extracts").glob("movies-*.json")):
         rows += json.loads(path.read_text(encoding="utf-8"))
-    return rows
+    return [Movie(f"wp{n}", row["title"], year=row["year"]) for n, row in enumerate(rows)]
 
 
 def _read_basics(data: Path) -> Iterator[Movie]:
@@ -239,8 +236,3 @@ def _read_basics(data: Path) -> Iterator[Movie]:
 
 def _read_jsonl(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def count_cases(sets: Iterable[tuple[str, Sequence[Case]]]) -> str:
-    """Say how many cases each set has."""
-    return ", ".join(f"{name} {len(cases)}" for name, cases in sets)

@@ -181,9 +181,7 @@ def load_bundle(folder: Path) -> Bundle:
     adapter = folder / manifest["adapter"] if manifest["adapter"] else None
     made_from = manifest.get("made_from") or {}
     titles, stories, texts = indices
-    return Bundle(
-        folder, movies, manifest["base"], adapter, titles, stories, texts, made_from.get("data") or {}
-    )
+    return Bundle(folder, movies, manifest["base"], adapter, titles, stories, texts, made_from.get("data") or {})
 
 
 def hash_data(data: Path) -> dict[str, str]:

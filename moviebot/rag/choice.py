@@ -36,13 +36,11 @@ class Example:
         candidates: ``(C, F)`` features, C of any size, also 0.
         query: ``(E,)`` features of the query.
         chosen: the candidate that is meant, or :data:`NONE`.
-        names: the query names its movie: counts where the threshold is chosen.
     """
 
     candidates: Floats
     query: Floats
     chosen: int
-    names: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,11 @@ class ChoiceModel:
         return found
 
     @classmethod
-    def fit(cls, examples: Sequence[Example], wrong_abstentions: float = 0.01, seed: int = 0) -> "ChoiceModel":
+    def fit(cls, examples: Sequence[Example], seed: int = 0) -> "ChoiceModel":
         """Fit by maximum likelihood, in about ten seconds for 4,000 queries.
 
         Args:
             examples: queries, those that mean none of their candidates among them.
-            wrong_abstentions: the share of the queries that name a movie, rightly ranked, which may be left without
-                an answer; decides the threshold.
             seed: of the first weights and the order.
         """
         import torch
@@ -135,10 +131,8 @@ class ChoiceModel:
             blocks = torch.split(torch.arange(len(examples)), _BATCH)
             shares = torch.cat([weigh(rows).softmax(dim=1) for rows in blocks])  # (Q, C + 1)
             best, place = shares[:, :-1].max(dim=1)
-            named = torch.tensor([example.names for example in examples])
-            right = best[(place == chosen) & named].numpy()
+        threshold = _choose_threshold(best.numpy(), (place == chosen).numpy())
         arrays = [tensor.detach().numpy() for tensor in (linear, hidden, hidden_bias, out, none)]
-        threshold = np.quantile(right, wrong_abstentions) if len(right) else 0.5
         return cls(*(np.asarray(array, dtype=np.float32) for array in (centre, scale, *arrays, threshold)))
 
     def save(self, path: Path) -> None:
@@ -168,3 +162,15 @@ class ChoiceModel:
                 f"{path} holds no weights of the resolver ({error}): build the bundle again with `moviebot bundle`"
             ) from error
         return model
+
+
+def _choose_threshold(best: Floats, right: NDArray[np.bool_]) -> float:
+    """Return the least score to name a movie with, where a wrong one costs as much as a right one is worth.
+
+    Args:
+        best: ``(Q,)`` the likeliest candidates' probabilities.
+        right: ``(Q,)`` whether they are meant.
+    """
+    order = np.argsort(-best)
+    worth = np.cumsum(np.where(right[order], 1, -1))
+    return float(best[order][int(worth.argmax())]) if worth.max(initial=0) > 0 else 0.5

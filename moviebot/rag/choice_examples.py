@@ -36,13 +36,11 @@ class Asked:
         query: the words.
         row: the movie's row; None where it means none.
         absent: the movie must be taken for one that the catalogue lacks.
-        names: it names the movie; it tells its plot otherwise.
     """
 
     query: str
     row: int | None
     absent: bool = False
-    names: bool = True
 
 
 def make_queries(movies: Sequence[Movie], rows: Sequence[int], count: int, seed: int = 0) -> list[Asked]:
@@ -63,7 +61,7 @@ def make_queries(movies: Sequence[Movie], rows: Sequence[int], count: int, seed:
         kind = rng.choices(_KINDS, _KIND_WEIGHTS)[0]
         if kind == "plot" and (told := tell_plot(movies[row], rng)):
             lenders = [movies[other] for other in rng.choices(rows, k=60)]
-            asked.append(Asked(reword(told, lenders, rng), row, absent, names=False))
+            asked.append(Asked(reword(told, lenders, rng), row, absent))
         else:
             asked.append(Asked(_name_movie(movies[row], kind, rng), row, absent))
     small = list_small_talk()

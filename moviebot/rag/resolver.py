@@ -179,4 +179,4 @@ class MovieResolver:
 def _label(evidence: Evidence, asked: Asked) -> Example:
     """Say which candidate is meant."""
     chosen = evidence.rows.index(asked.row) if asked.row in evidence.rows else NONE
-    return Example(evidence.features, evidence.query, chosen, asked.names)
+    return Example(evidence.features, evidence.query, chosen)

@@ -37,7 +37,7 @@ class StoryIndex:
 
     def score(self, query: str) -> NDArray[np.float32]:
         """Return ``(N,)``, 0 where no word is shared."""
-        words = self._cut([query])[0]
+        words = dict.fromkeys(self._cut([query])[0])  # a word said ten times is no more of a sign
         index = self._index
         known = [word for word in words if word in index.vocab_dict] if index is not None else []
         if index is None or not known:

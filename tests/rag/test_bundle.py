@@ -14,7 +14,7 @@ def test_loads_whole(bundle_folder: Path, movies: list[Movie]) -> None:
     assert bundle.movies == movies
     assert bundle.adapter is None
     assert bundle.title_index.ids == tuple(movie.tconst for movie in movies)
-    assert bundle.encode_labels(["Up"]).shape == (1, bundle.title_index.vectors.shape[1])
+    assert bundle.encode_questions(["Up"]).shape == (1, bundle.title_index.vectors.shape[1])
     manifest = yaml.safe_load((bundle_folder / "bundle.yaml").read_text())
     assert {"catalogue.parquet", "question_retriever", "recommend_retriever", "intent.npz"} <= manifest["parts"].keys()
 

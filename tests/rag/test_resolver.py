@@ -9,17 +9,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from moviebot.data.schemas import Movie
+from moviebot.data.splits import normalise_title
 from moviebot.errors import UserError
 from moviebot.rag.choice import NONE, ChoiceModel, Example
 from moviebot.rag.evidence import LETTERS, LETTERS_QUERY, EvidenceReader
 from moviebot.rag.resolver import MovieResolver, Resolution
-from tests.conftest import sample_movies
+from moviebot.rag.story import StoryIndex
+from tests.rag.conftest import sample_movies
 
 
 @pytest.fixture(scope="module")
 def resolver() -> MovieResolver:
     """Over the embedded sample, without embeddings."""
-    return MovieResolver.fit(EvidenceReader(sample_movies()), count=700)
+    return MovieResolver.fit(EvidenceReader(sample_movies()), count=400)
 
 
 def find(resolver: MovieResolver, query: str) -> str | None:
@@ -44,7 +46,7 @@ def test_finds_the_movie_named(resolver: MovieResolver, query: str, label: str) 
 @pytest.mark.parametrize(
     "query",
     [
-        "who directed Zzyzx Quorvle?", "hello", "", "12 12 12", "🎬🍿", "кто режиссёр фильма Иваново детство?",
+        "who directed Zzyzx Quorvle?", "hello", "", "31 77 4", "🎬🍿", "кто режиссёр фильма Иваново детство?",
         "Thanks, that sounds great!", "x" * 5000, "what " * 10_000,
     ],
 )  # fmt: skip
@@ -86,18 +88,19 @@ def test_asks_which_where_none_is_sure() -> None:
     assert Resolution(doubtful.candidates, 0.1).choices == ()
 
 
-def test_the_year_tells_remakes_apart_and_votes_where_none_is_told() -> None:
-    catalogue = [
-        Movie("tt1", "The Red Lantern", year=1931, votes=50, description="A lamp is lost at sea."),
-        Movie("tt2", "The Red Lantern", year=1987, votes=90_000, description="A lamp is found again in a harbour."),
-        *(Movie(f"tt{n}", f"Harbour Tale {n}", year=1950 + n, votes=n) for n in range(3, 30)),
-    ]
-    resolver = MovieResolver.fit(EvidenceReader(catalogue), count=300)
-    assert find(resolver, "who made The Red Lantern (1931)?") == "The Red Lantern (1931)"
-    assert find(resolver, "who made The Red Lantern (1987)?") == "The Red Lantern (1987)"
-    [plain] = resolver.resolve(["who made The Red Lantern?"])
-    assert set(plain.rows[:2]) == {0, 1}
-    assert plain.rows[0] == 1
+def test_the_year_tells_remakes_apart_and_votes_where_none_is_told(resolver: MovieResolver) -> None:
+    by_title: dict[str, list[Movie]] = {}
+    for movie in resolver.reader.movies:
+        by_title.setdefault(normalise_title(movie.title), []).append(movie)
+    remakes = [group for group in by_title.values() if len(group) > 1]
+    assert len(remakes) > 3
+    for group in remakes:
+        for movie in group:
+            assert find(resolver, f"who made {movie.title} ({movie.year})?") == movie.label
+        [plain] = resolver.resolve([f"who made {group[0].title}?"])
+        first, second = sorted(group, key=lambda movie: -(movie.votes or 0))[:2]
+        if (first.votes or 0) > 3 * (second.votes or 0):
+            assert resolver.reader.movies[plain.rows[0]] == first
 
 
 def test_the_embedding_finds_what_letters_cannot() -> None:
@@ -106,19 +109,31 @@ def test_the_embedding_finds_what_letters_cannot() -> None:
     vectors = rng.standard_normal((len(movies), 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
 
+    described = [set((movie.description or "").split()) for movie in movies]
+
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        # Each text lies where the movie lies whose first words of description it holds; else nowhere.
-        out = np.zeros((len(texts), 16), dtype=np.float32)
-        for place, text in enumerate(texts):
-            for row, movie in enumerate(movies):
-                if text == f"about {movie.tconst}":
-                    out[place] = vectors[row]
-        return out
+        # A text lies where the movie lies whose description it shares most words with, or whose id it names.
+        named = {_allude(movie): row for row, movie in enumerate(movies)}
+        rows = [
+            named.get(text, max(range(len(movies)), key=lambda row: len(described[row] & set(text.split()))))
+            for text in texts
+        ]
+        return np.stack([vectors[row] for row in rows])
 
     reader = EvidenceReader(movies, vectors, vectors)
     resolver = MovieResolver.fit(reader, encode, count=200)
-    [found] = resolver.resolve([f"about {movies[5].tconst}"])
-    assert 5 in found.rows
+    [found] = resolver.resolve([_allude(movies[5])])
+    assert found.rows[0] == 5
+    assert "its description is 1.00 alike" in found.candidates[0].evidence
+
+
+def _allude(movie: Movie) -> str:
+    return f"there it all went wrong for them and nobody could ever put into words why so, number {movie.tconst}"
+
+
+def test_a_word_said_again_and_again_counts_once() -> None:
+    stories = StoryIndex(sample_movies())
+    assert stories.score("shark " * 50).max() == stories.score("shark").max() > 0
 
 
 def test_a_catalogue_of_one_movie_works() -> None:
@@ -155,7 +170,9 @@ def test_an_excluded_movie_is_as_if_it_were_absent(resolver: MovieResolver) -> N
     assert row in reader.read_letters("who made Vertigo?").rows
     letters = reader.read_letters("who made Vertigo?", {row})
     assert row not in letters.rows
-    deep = reader.read_meanings("who made Vertigo?", letters, np.zeros(len(letters.rows), dtype=np.float32), None, {row})
+    deep = reader.read_meanings(
+        "who made Vertigo?", letters, np.zeros(len(letters.rows), dtype=np.float32), None, {row}
+    )
     assert row not in deep.rows
 
 
