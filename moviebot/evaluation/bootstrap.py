@@ -34,7 +34,7 @@ def measure_mean(values: Sequence[float] | NDArray[np.float64], seed: int = 0) -
 
     Example:
         >>> str(measure_mean([1.0] * 90 + [0.0] * 10))
-        '.900 [.840, .950]'
+        '.900 [.840, .960]'
 
     Source:
         Efron & Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13.

@@ -11,7 +11,8 @@ Source:
     McFadden: Conditional logit analysis of qualitative choice behavior, 1974, equation 12.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -119,14 +120,15 @@ class ChoiceModel:
 
         optimiser = torch.optim.Adam([linear, hidden, hidden_bias, out, none], lr=_LR)
         schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, _STEPS)
-        for _ in range(_STEPS):
-            rows = torch.randint(len(examples), (_BATCH,), generator=draw)
-            loss = functional.cross_entropy(weigh(rows), chosen[rows])
-            loss = loss + _PENALTY * sum(weights.square().sum() for weights in penalised)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+        with _run_on_one_thread():
+            for _ in range(_STEPS):
+                rows = torch.randint(len(examples), (_BATCH,), generator=draw)
+                loss = functional.cross_entropy(weigh(rows), chosen[rows])
+                loss = loss + _PENALTY * sum(weights.square().sum() for weights in penalised)
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                schedule.step()
         with torch.no_grad():
             blocks = torch.split(torch.arange(len(examples)), _BATCH)
             shares = torch.cat([weigh(rows).softmax(dim=1) for rows in blocks])  # (Q, C + 1)
@@ -162,6 +164,22 @@ class ChoiceModel:
                 f"{path} holds no weights of the resolver ({error}): build the bundle again with `moviebot bundle`"
             ) from error
         return model
+
+
+@contextmanager
+def _run_on_one_thread() -> Iterator[None]:
+    """Keep torch to one thread: small steps gain nothing by a second one.
+
+    Where processes share the cores, its threads wait for each other twenty times as long as they work.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _choose_threshold(best: Floats, right: NDArray[np.bool_]) -> float:

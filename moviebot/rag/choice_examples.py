@@ -6,16 +6,22 @@ share of them with their movie taken out of the catalogue, so that "none of them
 
 import random
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from moviebot.data.schemas import Movie
 from moviebot.data.typos import add_typo
 from moviebot.data.wordings import MENTIONS, OPENERS, WORDINGS
 from moviebot.rag.intent import read_intent_rows
+from moviebot.rag.words import COMMON
 
 Kind = Literal["question", "chat", "title", "plot"]
 _KINDS: tuple[Kind, ...] = ("question", "chat", "title", "plot")
@@ -24,8 +30,12 @@ _FAMOUS_SHARE = 0.7  # drawn by the root of their votes, as people ask; the othe
 _TYPO_SHARE, _LOWER_SHARE, _YEAR_SHARE, _PERSON_SHARE, _ABSENT_SHARE = 0.35, 0.4, 0.12, 0.08, 0.25
 _ARTICLE_SHARE = 0.1  # of the titles: an article put before it, or left out
 _MIN_PLOT_WORDS = 8
+_MAX_WORDS, _NEAR, _STEM, _BLOCK = 8000, 8, 4, 1000  # words with neighbours, of each, letters they may not share
+_NEAR_SHARES, _STRANGE_SHARES = (0.6, 1.0), (0.0, 0.3)  # of a plot's words
+_WORD = re.compile(r"[a-z]{3,}")
 _PLOT_OPENERS = ("what's that movie where ", "which film is about ", "a movie in which ", "the one where ", "")
 _SLOT = "<movie>"
+Neighbours = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -43,14 +53,17 @@ class Asked:
     absent: bool = False
 
 
-def make_queries(movies: Sequence[Movie], rows: Sequence[int], count: int, seed: int = 0) -> list[Asked]:
+def make_queries(
+    movies: Sequence[Movie], rows: Sequence[int], count: int, seed: int = 0, near: Neighbours = MappingProxyType({})
+) -> list[Asked]:
     """Make queries, the same for the same seed.
 
     Args:
         movies: the catalogue.
-        rows: movies that may be asked about (those of the training split).
-        count: queries about movies; small talk comes on top.
+        rows: movies that may be asked about.
+        count: queries about movies; small talk comes on top, at most as much again.
         seed: of the draw.
+        near: words to tell plots in, see :func:`find_neighbours`.
     """
     rng = random.Random(seed)
     fame = [((movies[row].votes or 0) + 1) ** 0.5 for row in rows]
@@ -61,12 +74,15 @@ def make_queries(movies: Sequence[Movie], rows: Sequence[int], count: int, seed:
         kind = rng.choices(_KINDS, _KIND_WEIGHTS)[0]
         if kind == "plot" and (told := tell_plot(movies[row], rng)):
             lenders = [movies[other] for other in rng.choices(rows, k=60)]
-            asked.append(Asked(reword(told, lenders, rng), row, absent))
+            asked.append(Asked(reword(told, near, lenders, rng), row, absent))
         else:
             asked.append(Asked(_name_movie(movies[row], kind, rng), row, absent))
     small = list_small_talk()
     talk = [" ".join(rng.sample(small, rng.choice((2, 2, 3)))) for _ in small]
-    return asked + [Asked(line, None) for line in (*small, *talk)]
+    idle = [*small, *talk]
+    if len(idle) > count:  # of a small catalogue: as much idle talk as questions
+        idle = rng.sample(idle, count)
+    return asked + [Asked(line, None) for line in idle]
 
 
 def list_small_talk() -> list[str]:
@@ -124,20 +140,57 @@ def tell_plot(movie: Movie, rng: random.Random) -> str | None:
     return rng.choice(_PLOT_OPENERS) + " ".join(kept)
 
 
-def reword(told: str, others: Sequence[Movie], rng: random.Random) -> str:
-    """Put words of other movies' descriptions in the place of some: the same story in other words.
+def find_neighbours(movies: Sequence[Movie], encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> Neighbours:
+    """Find words near each other in meaning among the commonest of the descriptions, none with its own beginning.
 
-    Plots that people tell share a fifth of their words' weight with the description, and their cosine with it is about
-    .5; a cut of the description itself would share twice as much.
+    Args:
+        movies: whose descriptions are read.
+        encode: words to ``(W, D)`` unit vectors.
+
+    Returns:
+        For each word at most eight others, nearest first.
+    """
+    counted = Counter(word for movie in movies for word in _WORD.findall((movie.description or "").lower()))
+    words = [word for word, _ in counted.most_common(_MAX_WORDS) if word not in COMMON]
+    if len(words) <= _NEAR:
+        return {}
+    vectors = encode(words)  # (W, D)
+    found = {}
+    for start in range(0, len(words), _BLOCK):
+        cosines = vectors[start : start + _BLOCK] @ vectors.T  # (W', W)
+        nearest = np.argpartition(-cosines, 3 * _NEAR, axis=1)[:, : 3 * _NEAR] if len(words) > 3 * _NEAR else None
+        for place, line in enumerate(cosines):
+            word = words[start + place]
+            pool = nearest[place] if nearest is not None else np.arange(len(words))
+            near = sorted(pool.tolist(), key=lambda n: -line[n])
+            found[word] = [words[n] for n in near if words[n][:_STEM] != word[:_STEM]][:_NEAR]
+    return found
+
+
+def reword(told: str, near: Neighbours, others: Sequence[Movie], rng: random.Random) -> str:
+    """Tell the same story in other words: near ones for some, words of other stories for others.
+
+    Plots that people tell share a fifth of their words' weight with the description, though they mean the same; a cut
+    of the description itself would share twice as much, and one with words of other stories only would mean less.
 
     Args:
         told: a plot in the description's own words.
+        near: words near each other in meaning, see :func:`find_neighbours`.
         others: movies that lend words, one each at a time, so that none of them is told of.
         rng: the source of randomness.
     """
-    words = [rng.choice(movie.description.split()) for movie in others if movie.description]
-    changed = rng.uniform(0.2, 0.65)
-    return " ".join(rng.choice(words) if words and rng.random() < changed else word for word in told.split())
+    strange = [rng.choice(movie.description.split()) for movie in others if movie.description]
+    changed, lent = rng.uniform(*_NEAR_SHARES), rng.uniform(*_STRANGE_SHARES)
+    words = []
+    for word in told.split():
+        known = near.get(word.lower().strip(".,;:!?\"'()"))
+        if strange and rng.random() < lent:
+            words.append(rng.choice(strange))
+        elif known and rng.random() < changed:
+            words.append(rng.choice(known))
+        else:
+            words.append(word)
+    return " ".join(words)
 
 
 @cache

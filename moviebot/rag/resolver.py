@@ -19,7 +19,7 @@ from rich.progress import track
 
 from moviebot.data.splits import normalise_title, split_movies
 from moviebot.rag.choice import NONE, ChoiceModel, Example
-from moviebot.rag.choice_examples import Asked, make_queries
+from moviebot.rag.choice_examples import Asked, find_neighbours, make_queries
 from moviebot.rag.evidence import LETTERS, LETTERS_QUERY, MEANINGS, MEANINGS_QUERY, Evidence, EvidenceReader
 
 MAX_CANDIDATES = 10
@@ -27,7 +27,8 @@ MAX_CHOICES = 3
 SURE = 0.9
 """A title found this surely needs no look at meanings."""
 _DOUBT = 0.25  # "did you mean": movies at least this share of the threshold
-_EXAMPLES = 3000
+_EXAMPLES, _EXAMPLES_A_MOVIE, _MIN_EXAMPLES = 3000, 8, 300
+_MIN_ASKED = 100  # movies to ask about: of fewer, what the fit learns is the few, not what a title says
 LETTERS_NAME, MEANINGS_NAME = "letters.npz", "meanings.npz"
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -103,20 +104,25 @@ class MovieResolver:
 
     @classmethod
     def fit(
-        cls, reader: EvidenceReader, encode: Encode | None = None, count: int = _EXAMPLES, seed: int = 0
+        cls, reader: EvidenceReader, encode: Encode | None = None, count: int | None = None, seed: int = 0
     ) -> "MovieResolver":
         """Fit the weights on queries about the validation movies: the encoder knows the training movies too well.
+
+        A catalogue with fewer than 100 of those is asked about as a whole.
 
         Args:
             reader: over the catalogue to answer from.
             encode: the encoder the reader's vectors are of; None to go without embeddings.
-            count: queries about movies.
+            count: queries about movies; 8 a movie, at least 300 and at most 3,000, where None.
             seed: of the draw.
         """
         movies = reader.movies
         splits = split_movies(movies)
         rows = [row for row, movie in enumerate(movies) if splits[movie.tconst] == "val"]
-        asked = make_queries(movies, rows or range(len(movies)), count, seed)
+        count = min(_EXAMPLES, max(_MIN_EXAMPLES, _EXAMPLES_A_MOVIE * len(movies))) if count is None else count
+        rows = rows if len(rows) >= _MIN_ASKED else list(range(len(movies)))
+        near = {} if encode is None else find_neighbours([movies[row] for row in rows], encode)
+        asked = make_queries(movies, rows, count, seed, near)
         random.Random(seed).shuffle(asked)
         # A movie that is to be absent takes all of its title with it.
         by_title = defaultdict(list)

@@ -25,8 +25,8 @@ class StoryIndex:
 
     Example:
         >>> stories = StoryIndex([Movie("tt1", "A", description="Two thieves rob a bank."), Movie("tt2", "B")])
-        >>> stories.score("a thief robs banks").round(1).tolist()
-        [0.7, 0.0]
+        >>> (stories.score("a thief robs banks") > 0).tolist()
+        [True, False]
 
     Source:
         Robertson & Zaragoza (2009), https://doi.org/10.1561/1500000019; the package bm25s.

@@ -47,7 +47,7 @@ def test_what_is_no_bundle_is_named(tmp_path: Path, copied: Path) -> None:
     (copied / "bundle.yaml").write_text("format: 99")
     with pytest.raises(UserError, match="another format"):
         load_bundle(copied)
-    (copied / "bundle.yaml").write_text("format: 1")
+    (copied / "bundle.yaml").write_text("format: 2")
     with pytest.raises(UserError, match="lacks an entry"):
         load_bundle(copied)
 
