@@ -79,12 +79,15 @@ class ChoiceModel:
         return found
 
     @classmethod
-    def fit(cls, examples: Sequence[Example], seed: int = 0) -> "ChoiceModel":
+    def fit(
+        cls, examples: Sequence[Example], seed: int = 0, importance: Sequence[float] | None = None
+    ) -> "ChoiceModel":
         """Fit by maximum likelihood, in about ten seconds for 4,000 queries.
 
         Args:
             examples: queries, those that mean none of their candidates among them.
             seed: of the first weights and the order.
+            importance: how much each query counts, 0 to 1; all alike where None.
         """
         import torch
         from torch.nn import functional
@@ -101,6 +104,8 @@ class ChoiceModel:
         absent = torch.arange(width)[None, :] >= sizes[:, None]  # (Q, C)
         chosen = torch.tensor([width if example.chosen == NONE else example.chosen for example in examples])
         queries = torch.from_numpy(np.stack([example.query for example in examples])).float()  # (Q, E)
+        counts = torch.ones(len(examples)) if importance is None else torch.tensor(importance, dtype=torch.float32)
+        mean_count = counts.mean().clamp(min=1e-6)
         draw = torch.Generator().manual_seed(seed)
         features, asked = padded.shape[2], queries.shape[1]
         linear = torch.zeros(features, requires_grad=True)
@@ -123,7 +128,8 @@ class ChoiceModel:
         with _run_on_one_thread():
             for _ in range(_STEPS):
                 rows = torch.randint(len(examples), (_BATCH,), generator=draw)
-                loss = functional.cross_entropy(weigh(rows), chosen[rows])
+                losses = functional.cross_entropy(weigh(rows), chosen[rows], reduction="none")  # (B,)
+                loss = (losses * counts[rows]).mean() / mean_count
                 loss = loss + _PENALTY * sum(weights.square().sum() for weights in penalised)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

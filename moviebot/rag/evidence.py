@@ -4,6 +4,7 @@ Legend: N movies, C candidates, F features of a candidate, E features of a query
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moviebot.data.schemas import Movie
+from moviebot.data.splits import normalise_title
 from moviebot.rag.signs import Signs, read_signs, weigh_signs
 from moviebot.rag.spelling import LEAST_LIKENESS, Spelling, SpellingIndex
 from moviebot.rag.story import StoryIndex
@@ -161,6 +163,8 @@ class EvidenceReader:
         asked += [float(scores.max(initial=0.0)) / scale for scores, scale, _ in (views[0], views[2], views[1])]
         for scores, scale, _ in views:
             own = scores[rows] / scale if len(scores) else np.zeros(len(rows))
+            if scores is views[0][0]:
+                own = self._level_namesakes(rows, own)
             best = float(scores.max(initial=0.0)) / scale
             compared += [own.tolist(), (own - best).tolist()]
         place = {row: n for n, row in enumerate(letters.rows)}
@@ -186,6 +190,18 @@ class EvidenceReader:
             )
             said[row] = (*letters.said.get(row, ()), *filter(None, extra))
         return Evidence(tuple(rows), features, np.array(asked, dtype=np.float32), said)
+
+    def _level_namesakes(self, rows: Sequence[int], cosines: Floats) -> Floats:
+        """Give movies of one title the best of their labels' cosines, ``(C,)``: what differs is the year.
+
+        A year that was told has features of its own; one that was not makes no label likelier, whatever the encoder
+        feels about it.
+        """
+        best: dict[str, float] = defaultdict(lambda: -1.0)
+        titles = [normalise_title(self.movies[row].title) for row in rows]
+        for title, cosine in zip(titles, cosines.tolist(), strict=True):
+            best[title] = max(best[title], cosine)
+        return np.array([best[title] for title in titles], dtype=np.float32)
 
     def _read_query(self, query: str, words: Sequence[Word], excluded: Collection[int]) -> _Reading:
         spans: dict[int, Span] = {}
