@@ -1,14 +1,15 @@
 """Exact nearest neighbours from a quarter of the memory: int8 codes to choose from, float32 rows to decide by.
 
-The documents are rotated to their principal axes, so that the first 128 numbers of a vector hold most of its length, and
-rounded to 8 bits a number, with a scale of its own for each vector's head and tail. Every rounding error and every
-tail's norm is kept, so a search knows for each document, from its head alone, the most that its cosine can be; the
-few that could be among the k nearest have their tail looked at, and the few that are left are scored in float32 by
+The documents are rotated to their principal axes, so that the first 128 numbers of a vector hold most of its length,
+and rounded to 8 bits a number, with a scale of its own for each vector's head and tail. Every rounding error and every
+tail's norm is kept, so a search knows for each document, from its head alone, the most that its cosine can be; the few
+that could be among the k nearest have their tail looked at, and the few that are left are scored in float32 by
 :class:`~moviebot.modules.index.MovieIndex`. Nothing is left to chance: what is passed over cannot be a neighbour.
 
 Shapes: N documents, Q queries, D embedding, H = 128 of them head, k wanted.
 """
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,11 @@ class Int8Codes:
             facts[3, rows] = np.sqrt(error) + _ROUNDING
         return cls(head, tail, facts, rotation)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and D."""
+        return len(self.head), HEAD + self.tail.shape[1]
+
     def save(self, folder: Path) -> None:
         """Write one ``.npy`` file an array into a folder that is there."""
         for name in _NAMES:
@@ -112,7 +118,7 @@ class Int8Codes:
         threads = min(_count_cores(), max(1, len(self.head) // _CHUNK))
         edges = [len(self.head) * part // threads for part in range(threads + 1)]
         with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(lambda part: self._scan(rotated, padding, k, *edges[part : part + 2]), range(threads)))
+            parts = list(pool.map(lambda shard: self._scan(rotated, padding, k, *shard), itertools.pairwise(edges)))
         found = []
         for query in range(len(queries)):
             bounds = np.concatenate([best[query] for _, _, best in parts])
