@@ -110,7 +110,8 @@ def build_bundle(
         recommend_retriever: the encoder that finds movies to recommend (a sentence-transformers folder).
         base: the base language model, a folder or a name on the hub; it is named, not copied.
         out: the bundle's folder; one that is there is replaced when the new one is whole, or left where it stands
-            for the same inputs.
+            for the same inputs. Movies whose text and retriever are as in that one keep their vectors: new movies
+            cost their own encoding only.
         adapter: the trained LoRA adapter (a PEFT folder); without one the base model answers as it is.
 
     Raises:
@@ -144,9 +145,13 @@ def build_bundle(
         shutil.copytree(recommend_retriever, folder / RECOMMEND_RETRIEVER)
         if adapter is not None:
             shutil.copytree(adapter, folder / ADAPTER)
-        _build_index(folder, QUESTION_RETRIEVER, TITLE_INDEX, {movie.tconst: movie.label for movie in movies})
-        _build_index(folder, RECOMMEND_RETRIEVER, TEXT_INDEX, {movie.tconst: movie_text(movie) for movie in movies})
-        _build_index(folder, QUESTION_RETRIEVER, STORY_INDEX, {movie.tconst: story_text(movie) for movie in movies})
+        for retriever, name, documents in (
+            (QUESTION_RETRIEVER, TITLE_INDEX, {movie.tconst: movie.label for movie in movies}),
+            (QUESTION_RETRIEVER, STORY_INDEX, {movie.tconst: story_text(movie) for movie in movies}),
+            (RECOMMEND_RETRIEVER, TEXT_INDEX, {movie.tconst: movie_text(movie) for movie in movies}),
+        ):
+            previous = _open_index(out, name)
+            MovieIndex.build(folder / retriever, documents, folder / CATALOGUE, previous=previous).save(folder / name)
         _fit_models(folder, movies)
         parts = [*_PARTS, ADAPTER] if adapter is not None else _PARTS
         manifest = {
@@ -210,8 +215,14 @@ def _stands(out: Path, made_from: Mapping[str, Any]) -> bool:
         return False
 
 
-def _build_index(folder: Path, encoder: str, name: str, documents: dict[str, str]) -> None:
-    MovieIndex.build(folder / encoder, documents, folder / CATALOGUE).save(folder / name)
+def _open_index(bundle: Path, name: str) -> MovieIndex | None:
+    """Open an index of the bundle that is to be replaced, so that vectors of unchanged texts are kept; None without."""
+    try:
+        recorded = _read_manifest(bundle)["parts"][name]
+        index = MovieIndex.load(bundle / name)
+    except UserError:
+        return None
+    return index if hash_path(bundle / name) == recorded else None
 
 
 def _fit_models(folder: Path, movies: Sequence[Movie]) -> None:
