@@ -13,6 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from moviebot.modules.int8_codes import HEAD
+
 BLOCK = 128  # rows at once: as floats 128 x 128 x 4 bytes = 64 KiB, which the second-level cache holds
 
 
@@ -65,7 +67,7 @@ def _scan(
         if number == 1:
             for row in range(size):
                 total = np.int32(0)  # at most 128 x 127 x 32,767 = 5.3e8: no overflow
-                for d in range(width):
+                for d in range(HEAD):  # a constant, so that the loop is unrolled
                     total += np.int32(head[first + row, d]) * np.int32(whole_query[d])
                 scores[0, row] = np.float32(total) * query_scale * facts[0, first + row]
         else:
@@ -85,16 +87,17 @@ def _scan(
                     scores[query, row], scores[query + 1, row] = score0, score1
                     scores[query + 2, row], scores[query + 3, row] = score2, score3
         for query in range(number):
-            hopeful = 0  # counted first, in a loop without branches: most blocks have none
+            bar, rest_norm = threshold[query], slack[query]  # read once: LLVM cannot know that no array overlaps them
+            hopeful = np.int32(0)  # counted first, in a loop without branches: most blocks have none
             for row in range(size):
                 # Cauchy and Schwarz: the tails' product is at most the product of their norms.
-                limit = scores[query, row] + facts[2, first + row] * slack[query] + facts[3, first + row]
-                hopeful += limit >= threshold[query]
+                limit = scores[query, row] + facts[2, first + row] * rest_norm + facts[3, first + row]
+                hopeful += np.int32(limit >= bar)
             if hopeful == 0:
                 continue
             for row in range(size):
                 error = facts[3, first + row]
-                if scores[query, row] + facts[2, first + row] * slack[query] + error < threshold[query]:
+                if scores[query, row] + facts[2, first + row] * rest_norm + error < threshold[query]:
                     continue
                 product = np.float32(0)
                 for d in range(rest):

@@ -82,7 +82,7 @@ class Bundle:
     @cached_property
     def resolver(self) -> MovieResolver:
         """What finds the movie a query means, loaded at first use."""
-        reader = EvidenceReader(self.movies, self.title_index.vectors, self.story_index.vectors)
+        reader = EvidenceReader(self.movies, self.title_index, self.story_index)
         return MovieResolver.load(self.folder / RESOLVER, reader, self.encode_questions)
 
     def encode_questions(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -235,7 +235,7 @@ def _fit_models(folder: Path, movies: Sequence[Movie]) -> None:
     IntentClassifier.fit(encode).save(folder / INTENT)
     labels, stories = (MovieIndex.load(folder / name) for name in (TITLE_INDEX, STORY_INDEX))
     (folder / RESOLVER).mkdir()
-    MovieResolver.fit(EvidenceReader(movies, labels.vectors, stories.vectors), encode).save(folder / RESOLVER)
+    MovieResolver.fit(EvidenceReader(movies, labels, stories), encode).save(folder / RESOLVER)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

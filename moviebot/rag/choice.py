@@ -25,7 +25,7 @@ from moviebot.errors import UserError
 NONE = -1
 _HIDDEN = 12
 _STEPS, _BATCH, _LR = 1000, 384, 0.02
-_PENALTY = 1e-3  # on the squares of the weights of standardised features
+_PENALTY = 5e-3  # on the squares of the weights of standardised features
 Floats = NDArray[np.float32]
 
 

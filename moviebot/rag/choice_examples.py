@@ -6,7 +6,7 @@ share of them with their movie taken out of the catalogue, so that "none of them
 
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moviebot.data.schemas import Movie
+from moviebot.data.splits import normalise_title
 from moviebot.data.typos import add_typo
 from moviebot.data.wordings import MENTIONS, OPENERS, WORDINGS
 from moviebot.rag.intent import read_intent_rows
@@ -67,6 +68,9 @@ def make_queries(
     """
     rng = random.Random(seed)
     fame = [((movies[row].votes or 0) + 1) ** 0.5 for row in rows]
+    by_title = defaultdict(list)
+    for row in rows:
+        by_title[normalise_title(movies[row].title)].append(row)
     asked = []
     for _ in range(count if rows else 0):
         row = rng.choices(rows, fame)[0] if rng.random() < _FAMOUS_SHARE else rng.choice(rows)
@@ -76,7 +80,11 @@ def make_queries(
             lenders = [movies[other] for other in rng.choices(rows, k=60)]
             asked.append(Asked(reword(told, near, lenders, rng), row, absent))
         else:
-            asked.append(Asked(_name_movie(movies[row], kind, rng), row, absent))
+            query, said_more = _name_movie(movies[row], kind, rng)
+            if not said_more:  # who says no more than a title means the one that most people saw
+                namesakes = by_title[normalise_title(movies[row].title)]
+                row = rng.choices(namesakes, [(movies[other].votes or 0) + 1 for other in namesakes])[0]
+            asked.append(Asked(query, row, absent))
     small = list_small_talk()
     talk = [" ".join(rng.sample(small, rng.choice((2, 2, 3)))) for _ in small]
     idle = [*small, *talk]
@@ -91,7 +99,8 @@ def list_small_talk() -> list[str]:
     return [*rows, *_read_lines("chat_small_talk.txt")]
 
 
-def _name_movie(movie: Movie, kind: Kind, rng: random.Random) -> str:
+def _name_movie(movie: Movie, kind: Kind, rng: random.Random) -> tuple[str, bool]:
+    """Return a query that names a movie, and whether it says more of it than its title."""
     title = _vary_article(movie.title) if rng.random() < _ARTICLE_SHARE else movie.title
     if rng.random() < _YEAR_SHARE and movie.year is not None:
         name = rng.choice(MENTIONS["train"]).format(title=title, year=movie.year)
@@ -115,7 +124,7 @@ def _name_movie(movie: Movie, kind: Kind, rng: random.Random) -> str:
     query = frame.replace(_SLOT, name)
     if rng.random() < _TYPO_SHARE:
         query = add_typo(query, rng, within=title)
-    return query.lower() if rng.random() < _LOWER_SHARE else query
+    return (query.lower() if rng.random() < _LOWER_SHARE else query), name != title
 
 
 def _vary_article(title: str) -> str:

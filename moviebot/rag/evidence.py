@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import normalise_title
+from moviebot.modules.index import MovieIndex
 from moviebot.rag.signs import Signs, read_signs, weigh_signs
 from moviebot.rag.spelling import LEAST_LIKENESS, Spelling, SpellingIndex
 from moviebot.rag.story import StoryIndex
@@ -25,7 +26,7 @@ _LABEL_POOL, _STORY_POOL = 20, 30  # movies that each view puts forward
 _LEAST_ODDS = -8.0  # of a movie that no title speaks for
 _SIGNS = tuple(name for name in Signs._fields if name not in ("year_told", "decade_told"))
 LETTERS = (
-    *_SIGNS, "named", "inside_longer", "share",
+    *_SIGNS, "named", "inside_longer", "share", "less_known_namesake",
     "spelt", "likeness", "likeness_long", "letters", "unknown_held", "number_differs", "unknown_left",
     "year_same", "year_near", "year_other", "decade_same", "year_other_named",
     "director_named", "actor_named", "other_person_named", "fame", "unrated",
@@ -84,25 +85,34 @@ class EvidenceReader:
 
     Args:
         movies: the catalogue, N movies.
-        label_vectors: ``(N, D)`` embeddings of the movies' labels, or None to go without.
-        story_vectors: ``(N, D)`` embeddings of the movies' descriptions, or None to go without.
+        labels: of the embeddings of the movies' labels, or None to go without.
+        descriptions: of the embeddings of the movies' descriptions, or None to go without.
         known: folded words that are no misspellings, beside those of the catalogue's people and descriptions.
     """
 
     def __init__(
         self,
         movies: Sequence[Movie],
-        label_vectors: Floats | None = None,
-        story_vectors: Floats | None = None,
+        labels: MovieIndex | None = None,
+        descriptions: MovieIndex | None = None,
         known: Collection[str] = frozenset(),
     ) -> None:
         self.movies = movies
         self.titles = TitleIndex(movies)
         self.spellings = SpellingIndex(movies)
         self.stories = StoryIndex(movies)
-        self.label_vectors = label_vectors
-        self.story_vectors = story_vectors
+        self.labels = labels
+        self.descriptions = descriptions
         self._extra = known
+
+    @cached_property
+    def _namesake_fame(self) -> Mapping[str, float]:
+        """By title, the fame of the best known movie of that title."""
+        best: dict[str, float] = defaultdict(float)
+        for movie, fame in zip(self.movies, self.titles.fame, strict=True):
+            title = normalise_title(movie.title)
+            best[title] = max(best[title], float(fame))
+        return best
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -146,32 +156,24 @@ class EvidenceReader:
             vector: ``(D,)`` the query's embedding.
             excluded: rows to pass over, as if the catalogue lacked them.
         """
-        out = list(excluded)
-        views: list[tuple[Floats, float, int]] = [
-            (_score(self.label_vectors, vector), 1.0, _LABEL_POOL),
-            (self.stories.score(query), self.stories.score_best(query), _STORY_POOL),
-            (_score(self.story_vectors, vector), 1.0, _STORY_POOL),
-        ]
-        rows = list(letters.rows)
-        compared: list[list[float]] = []
-        for scores, _, count in views:
-            if len(scores):
-                scores[out] = 0.0
-                rows += _find_best(scores, count)
-        rows = list(dict.fromkeys(rows))
-        asked = [*letters.query.tolist(), float(chances.max(initial=0.0))]
-        asked += [float(scores.max(initial=0.0)) / scale for scores, scale, _ in (views[0], views[2], views[1])]
-        for scores, scale, _ in views:
-            own = scores[rows] / scale if len(scores) else np.zeros(len(rows))
-            if scores is views[0][0]:
-                own = self._level_namesakes(rows, own)
-            best = float(scores.max(initial=0.0)) / scale
-            compared += [own.tolist(), (own - best).tolist()]
+        words = self.stories.score(query)  # (N,)
+        words[list(excluded)] = 0.0
+        scale = self.stories.score_best(query)
+        by_label, best_label = _search(self.labels, vector, _LABEL_POOL, excluded)
+        by_story, best_story = _search(self.descriptions, vector, _STORY_POOL, excluded)
+        by_words = _find_best(words, _STORY_POOL)
+        best_words = float(words[by_words[0]]) / scale if by_words else 0.0
+        rows = list(dict.fromkeys((*letters.rows, *by_label, *by_words, *by_story)))
+        asked = [*letters.query.tolist(), float(chances.max(initial=0.0)), best_label, best_story, best_words]
+        label = self._level_namesakes(rows, _compare(self.labels, vector, rows))
+        shared = words[rows] / scale
+        story = _compare(self.descriptions, vector, rows)
+        compared = (label, label - best_label, shared, shared - best_words, story, story - best_story)
         place = {row: n for n, row in enumerate(letters.rows)}
         none = max(1e-4, 1.0 - float(chances.sum()))
         features = np.zeros((len(rows), len(MEANINGS)), dtype=np.float32)
         if rows:
-            features[:, 2:8] = np.array(compared).T
+            features[:, 2:8] = np.stack(compared, axis=1)
         reading = self._read_facts(query)
         said = {}
         for n, row in enumerate(rows):
@@ -250,6 +252,7 @@ class EvidenceReader:
             float(span is not None),
             float(span is not None and place in reading.inside),
             within / max(told, 0.2),
+            float(self._namesake_fame[normalise_title(self.movies[row].title)] - self.titles.fame[row]),
         ]
         likeness = (spelling.likeness - LEAST_LIKENESS) / (1 - LEAST_LIKENESS) if spelling is not None else 0.0
         letters = min(len(spelling.name), 30) / 30 if spelling is not None else 0.0
@@ -296,8 +299,24 @@ def _explain(reading: _Reading, row: int, features: Floats) -> tuple[str, ...]:
     return (first, *(words for name, words in _SAID.items() if value[name]))
 
 
-def _score(vectors: Floats | None, query: Floats | None) -> Floats:
-    return np.zeros(0, dtype=np.float32) if vectors is None or query is None else vectors @ query  # (N,)
+def _search(
+    index: MovieIndex | None, vector: Floats | None, count: int, excluded: Collection[int]
+) -> tuple[list[int], float]:
+    """Return the rows of the highest cosines above zero, highest first, and the highest cosine, at least 0."""
+    if index is None or vector is None:
+        return [], 0.0
+    rows, cosines = index.search_rows(vector[None], count + len(excluded))
+    pairs = zip(rows[0].tolist(), cosines[0].tolist(), strict=True)
+    found = [(row, cosine) for row, cosine in pairs if cosine > 0 and row not in excluded][:count]
+    return [row for row, _ in found], found[0][1] if found else 0.0
+
+
+def _compare(index: MovieIndex | None, vector: Floats | None, rows: Sequence[int]) -> Floats:
+    """Return the cosines ``(C,)`` of rows, 0 without an index."""
+    if index is None or vector is None or not rows:
+        return np.zeros(len(rows), dtype=np.float32)
+    found: Floats = index.vectors[list(rows)] @ vector
+    return found
 
 
 def _find_best(scores: Floats, count: int) -> list[int]:

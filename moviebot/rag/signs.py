@@ -49,7 +49,8 @@ class Signs(NamedTuple):
     weak_name: float  # how far it is from being the title itself: an alias, no article, no subtitle
 
 
-# TO BE FITTED: tools/fit_signs.py
+# Set by hand: they choose among spans that overlap, and say how sure the best name is. What each sign is worth for a
+# movie is fitted anew in the resolver's ChoiceModel, which gets them one by one.
 _BIAS = -1.6
 _WEIGHTS = Signs(
     information=4.5,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import normalise_title
 from moviebot.errors import UserError
+from moviebot.modules.index import MovieIndex
 from moviebot.rag.choice import NONE, ChoiceModel, Example
 from moviebot.rag.evidence import LETTERS, LETTERS_QUERY, EvidenceReader
 from moviebot.rag.resolver import MovieResolver, Resolution
@@ -120,7 +121,8 @@ def test_the_embedding_finds_what_letters_cannot() -> None:
         ]
         return np.stack([vectors[row] for row in rows])
 
-    reader = EvidenceReader(movies, vectors, vectors)
+    index = MovieIndex(tuple(movie.tconst for movie in movies), vectors, "", "")
+    reader = EvidenceReader(movies, index, index)
     resolver = MovieResolver.fit(reader, encode, count=200)
     [found] = resolver.resolve([_allude(movies[5])])
     assert found.rows[0] == 5
