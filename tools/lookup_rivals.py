@@ -1,20 +1,20 @@
 """Other ways of finding the movie a query means, which tools/bench_lookup.py measures beside the bot's.
 
-Each ranks the catalogue for a query and returns the best rows. Legend: N movies, D embedding.
+Each ranks the catalogue for a query and returns the best rows. Legend: N movies.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import bm25s
 import numpy as np
 from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from moviebot.data.documents import story_text
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import normalise_title
-from moviebot.modules.encoder import encode_texts, load_encoder
+from moviebot.modules.encoder import encode_texts
+from moviebot.modules.index import MovieIndex
 
 DEPTH = 10
 Rank = Callable[[Sequence[str]], list[list[int]]]
@@ -71,14 +71,13 @@ def rank_by_ngrams(movies: Sequence[Movie]) -> Rank:
     return rank
 
 
-def rank_by_encoder(folder: Path, movies: Sequence[Movie], *, stories: bool) -> Rank:
-    """Rank labels, or descriptions where ``stories``, by an encoder's cosine alone."""
-    encoder = load_encoder(folder)
-    encoder.max_seq_length = 128 if stories else 64
-    vectors = encode_texts(encoder, [story_text(movie) if stories else movie.label for movie in movies])  # (N, D)
+def rank_by_index(encoder: SentenceTransformer, index: MovieIndex) -> Rank:
+    """Rank by an encoder's cosine alone."""
 
     def rank(queries: Sequence[str]) -> list[list[int]]:
-        return [_find_best(vectors @ query) for query in encode_texts(encoder, list(queries))]
+        rows, _ = index.search_rows(encode_texts(encoder, list(queries)), DEPTH)
+        found: list[list[int]] = rows.tolist()
+        return found
 
     return rank
 
