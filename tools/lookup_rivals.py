@@ -15,6 +15,7 @@ from moviebot.data.schemas import Movie
 from moviebot.data.splits import normalise_title
 from moviebot.modules.encoder import encode_texts
 from moviebot.modules.index import MovieIndex
+from moviebot.rag.take_best import take_best
 
 DEPTH = 10
 Rank = Callable[[Sequence[str]], list[list[int]]]
@@ -84,6 +85,4 @@ def rank_by_index(encoder: SentenceTransformer, index: MovieIndex) -> Rank:
 
 def _find_best(scores: NDArray[np.float32]) -> list[int]:
     """Return the rows of the highest scores above zero, the first of equals first."""
-    count = min(DEPTH, len(scores))
-    best = np.argpartition(-scores, count - 1)[:count]
-    return [int(row) for row in best[np.lexsort((best, -scores[best]))] if scores[row] > 0]
+    return [row for row in take_best(scores, DEPTH) if scores[row] > 0]

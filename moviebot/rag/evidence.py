@@ -5,9 +5,9 @@ Legend: N movies, C candidates, F features of a candidate, E features of a query
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from moviebot.modules.index import MovieIndex
 from moviebot.rag.signs import Signs, read_signs, weigh_signs
 from moviebot.rag.spelling import LEAST_LIKENESS, Spelling, SpellingIndex
 from moviebot.rag.story import StoryIndex
+from moviebot.rag.take_best import take_best
 from moviebot.rag.titles import Span, TitleIndex
 from moviebot.rag.words import COMMON, Word, find_decades, find_years, fold, split_words, weigh_words
 
@@ -58,13 +59,13 @@ class Evidence:
         rows: C catalogue rows.
         features: ``(C, F)``, in the order of :data:`LETTERS` or :data:`MEANINGS`.
         query: ``(E,)``, in the order of :data:`LETTERS_QUERY` or :data:`MEANINGS_QUERY`.
-        said: by row, what speaks for it, in words.
+        explain: tells, for a candidate's place among them, what speaks for it, in words.
     """
 
     rows: tuple[int, ...]
     features: Floats
     query: Floats
-    said: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    explain: Callable[[int], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,23 @@ class _Reading:
     inside: Collection[tuple[int, int]]  # spans within longer ones
     unknown: Sequence[int]  # places of words that are in no vocabulary
     names: Sequence[tuple[int, int]]
+
+    # What follows is the same for each of hundreds of candidates.
+    @cached_property
+    def years(self) -> Mapping[int, int]:
+        return find_years(self.query)
+
+    @cached_property
+    def decades(self) -> Collection[int]:
+        return find_decades(self.query)
+
+    @cached_property
+    def weight(self) -> float:
+        return weigh_words(word.plain for word in self.words)
+
+    @cached_property
+    def name_texts(self) -> Sequence[str]:
+        return [" ".join(word.plain for word in self.words[first : last + 1]) for first, last in self.names]
 
 
 class EvidenceReader:
@@ -118,7 +136,8 @@ class EvidenceReader:
     def known(self) -> frozenset[str]:
         """Words that are no misspellings."""
         texts = (text for m in self.movies for text in (*m.directors, *m.cast, m.description or ""))
-        return frozenset(word for text in texts for word in fold(text).split()) | COMMON | frozenset(self._extra)
+        raw = {word for text in texts for word in text.split()}  # few differ: folding takes most of the time
+        return frozenset(word for text in raw for word in fold(text).split()) | COMMON | frozenset(self._extra)
 
     def read_letters(self, query: str, excluded: Collection[int] = frozenset()) -> Evidence:
         """Gather the movies whose title stands in a query, or is spelt like a part of it.
@@ -136,8 +155,7 @@ class EvidenceReader:
         best_spelling = max((found.likeness for found in reading.spellings.values()), default=0.0)
         long = min(2.0, max(-1.0, math.log2((len(words) + 1) / 8)))
         asked = [long, best_name, min(3, len(reading.unknown)) / 3, min(2, len(reading.names)) / 2, best_spelling]
-        said = {row: _explain(reading, row, features[n]) for n, row in enumerate(rows)}
-        return Evidence(rows, features, np.array(asked, dtype=np.float32), said)
+        return Evidence(rows, features, np.array(asked, dtype=np.float32), partial(_explain, reading, rows, features))
 
     def read_meanings(
         self,
@@ -161,7 +179,7 @@ class EvidenceReader:
         scale = self.stories.score_best(query)
         by_label, best_label = _search(self.labels, vector, _LABEL_POOL, excluded)
         by_story, best_story = _search(self.descriptions, vector, _STORY_POOL, excluded)
-        by_words = _find_best(words, _STORY_POOL)
+        by_words = [row for row in take_best(words, _STORY_POOL) if words[row] > 0]
         best_words = float(words[by_words[0]]) / scale if by_words else 0.0
         rows = list(dict.fromkeys((*letters.rows, *by_label, *by_words, *by_story)))
         asked = [*letters.query.tolist(), float(chances.max(initial=0.0)), best_label, best_story, best_words]
@@ -175,7 +193,6 @@ class EvidenceReader:
         if rows:
             features[:, 2:8] = np.stack(compared, axis=1)
         reading = self._read_facts(query)
-        said = {}
         for n, row in enumerate(rows):
             chance = float(chances[place[row]]) if row in place else 0.0
             features[n, 0] = max(_LEAST_ODDS, math.log(max(chance, 1e-6) / none)) / -_LEAST_ODDS
@@ -186,12 +203,15 @@ class EvidenceReader:
                 known = dict(zip(LETTERS[-10:], self._describe_facts(reading, row, None), strict=True))
                 facts = [known[name] for name in _FACTS]
             features[n, 8:] = facts
+
+        def explain(n: int) -> tuple[str, ...]:
             extra = (
                 f"shares {features[n, 4]:.0%} of the words' weight" if features[n, 4] else "",
                 f"its description is {features[n, 6]:.2f} alike" if features[n, 6] else "",
             )
-            said[row] = (*letters.said.get(row, ()), *filter(None, extra))
-        return Evidence(tuple(rows), features, np.array(asked, dtype=np.float32), said)
+            return (*(letters.explain(place[rows[n]]) if rows[n] in place else ()), *filter(None, extra))
+
+        return Evidence(tuple(rows), features, np.array(asked, dtype=np.float32), explain)
 
     def _level_namesakes(self, rows: Sequence[int], cosines: Floats) -> Floats:
         """Give movies of one title the best of their labels' cosines, ``(C,)``: what differs is the year.
@@ -246,12 +266,11 @@ class EvidenceReader:
             signs = read_signs(query, words, *place)
         values = [getattr(signs, name) if signs is not None else 0.0 for name in _SIGNS]
         held = [at for at in reading.unknown if place is not None and place[0] <= at <= place[1]]
-        told = weigh_words(word.plain for word in words)
         within = weigh_words(word.plain for word in words[place[0] : place[1] + 1]) if place else 0.0
         values += [
             float(span is not None),
             float(span is not None and place in reading.inside),
-            within / max(told, 0.2),
+            within / max(reading.weight, 0.2),
             float(self._namesake_fame[normalise_title(self.movies[row].title)] - self.titles.fame[row]),
         ]
         likeness = (spelling.likeness - LEAST_LIKENESS) / (1 - LEAST_LIKENESS) if spelling is not None else 0.0
@@ -264,17 +283,17 @@ class EvidenceReader:
     def _describe_facts(self, reading: _Reading, row: int, place: tuple[int, int] | None) -> list[float]:
         movie = self.movies[row]
         start, end = (reading.words[place[0]].start, reading.words[place[1]].end) if place else (-1, -1)
-        years = [year for year, at in find_years(reading.query).items() if not start <= at < end]
+        years = [year for year, at in reading.years.items() if not start <= at < end]
         gap = min((abs(movie.year - year) for year in years), default=None) if movie.year is not None else None
-        decade = movie.year is not None and movie.year // 10 % 10 in find_decades(reading.query)
+        decade = movie.year is not None and movie.year // 10 % 10 in reading.decades
         other = gap is not None and gap > 1
         names = [
-            " ".join(word.plain for word in reading.words[a : b + 1])
-            for a, b in reading.names
+            name
+            for name, (a, b) in zip(reading.name_texts, reading.names, strict=True)
             if place is None or b < place[0] or a > place[1]
         ]
-        directs = any(fold(name) in names for name in movie.directors)
-        acts = any(fold(name) in names for name in movie.cast)
+        directs = bool(names) and any(fold(name) in names for name in movie.directors)
+        acts = bool(names) and any(fold(name) in names for name in movie.cast)
         return [
             float(gap == 0), float(gap == 1), float(other), float(decade), float(other and place is not None),
             float(directs), float(acts), float(bool(names) and not directs and not acts),
@@ -287,8 +306,8 @@ class EvidenceReader:
         return told != {word for word in spelling.name.split() if word.isdigit()}
 
 
-def _explain(reading: _Reading, row: int, features: Floats) -> tuple[str, ...]:
-    value = dict(zip(LETTERS, features.tolist(), strict=True))
+def _explain(reading: _Reading, rows: Sequence[int], features: Floats, n: int) -> tuple[str, ...]:
+    row, value = rows[n], dict(zip(LETTERS, features[n].tolist(), strict=True))
     if row in reading.spans:
         span = reading.spans[row]
         first = f'named "{reading.query[reading.words[span.first].start : span.end]}"'
@@ -317,9 +336,3 @@ def _compare(index: MovieIndex | None, vector: Floats | None, rows: Sequence[int
         return np.zeros(len(rows), dtype=np.float32)
     found: Floats = index.vectors[list(rows)] @ vector
     return found
-
-
-def _find_best(scores: Floats, count: int) -> list[int]:
-    count = min(count, len(scores))
-    best = np.argpartition(-scores, count - 1)[:count] if count else np.zeros(0, dtype=np.int64)
-    return [int(row) for row in sorted(best, key=lambda row: (-scores[row], row)) if scores[row] > 0]

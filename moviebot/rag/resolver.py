@@ -179,7 +179,7 @@ class MovieResolver:
     def _rank(self, evidence: Evidence, shares: NDArray[np.float32]) -> tuple[Candidate, ...]:
         votes = [self.reader.movies[row].votes or 0 for row in evidence.rows]
         order = sorted(range(len(shares)), key=lambda n: (-shares[n], -votes[n], evidence.rows[n]))[:MAX_CANDIDATES]
-        return tuple(Candidate(evidence.rows[n], float(shares[n]), evidence.said[evidence.rows[n]]) for n in order)
+        return tuple(Candidate(evidence.rows[n], float(shares[n]), evidence.explain(n)) for n in order)
 
 
 def _label(evidence: Evidence, asked: Asked) -> Example:

@@ -9,10 +9,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from moviebot.data.schemas import Movie
+from moviebot.rag.take_best import take_best
 from moviebot.rag.words import COMMON, Word, fold
 
 if TYPE_CHECKING:
@@ -74,11 +76,9 @@ class SpellingIndex:
         if not texts or not self._names:
             return []
         vectoriser, matrix = self._ngrams
-        scores = np.asarray((vectoriser.transform(texts) @ matrix).max(axis=0).todense())[0]  # (K,)
-        count = min(POOL, len(scores))
-        pool = np.argpartition(-scores, count - 1)[:count]
-        pool = np.sort(pool[scores[pool] > 0])
-        return self._compare(pool.tolist(), plain)
+        scores = _multiply(vectoriser.transform(texts), matrix)  # (K,)
+        pool = sorted(entry for entry in take_best(scores, POOL) if scores[entry] > 0)
+        return self._compare(pool, plain)
 
     def _compare(self, pool: Sequence[int], plain: Sequence[str]) -> list[Spelling]:
         names = [self._names[entry][1] for entry in pool]
@@ -125,6 +125,22 @@ class SpellingIndex:
         # Within words: a typo leaves most of a title's n-grams whole.
         vectoriser = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, dtype=np.float32)
         return vectoriser, sparse.csr_matrix(vectoriser.fit_transform([name for _, name in self._names]).T)  # (G, K)
+
+
+def _multiply(texts: "sparse.csr_matrix", matrix: "sparse.csr_matrix") -> NDArray[np.float32]:
+    """Return ``(K,)`` each name's best product with any of the texts, by way of the names that hold their n-grams.
+
+    scipy's product of two sparse matrices, and the maximum of what comes of it, take four times as long.
+    """
+    best = np.zeros(matrix.shape[1], dtype=np.float32)
+    for number in range(texts.shape[0]):
+        scores = np.zeros_like(best) if number else best
+        for place in range(texts.indptr[number], texts.indptr[number + 1]):
+            gram = texts.indices[place]
+            holders = slice(matrix.indptr[gram], matrix.indptr[gram + 1])
+            scores[matrix.indices[holders]] += texts.data[place] * matrix.data[holders]  # no name twice in a row
+        best = np.maximum(best, scores)
+    return best
 
 
 def _weigh(spelling: Spelling) -> float:
