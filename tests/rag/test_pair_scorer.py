@@ -7,7 +7,8 @@ from moviebot.data.schemas import Movie
 from moviebot.errors import UserError
 from moviebot.rag.candidates import CandidateRanker
 from moviebot.rag.constraints import Constraints
-from moviebot.rag.pair_scorer import PairScorer, fit_pair_scorer
+from moviebot.rag.pair_fit import fit_pair_scorer
+from moviebot.rag.pair_scorer import PairScorer
 from moviebot.rag.titles import TitleIndex
 
 SIZE = 600
