@@ -34,12 +34,14 @@ class PairBatch(NamedTuple):
         samples: B texts.
         labels: ``(B,)`` int64, 1 where the sample is right for the anchor, else 0.
         excluded: ``(B, B)`` bool, True where the column's sample must not serve as a negative for the row's anchor.
+        relevant: of the same shape, True where the column's sample is right for the row's anchor.
     """
 
     anchors: list[str]
     samples: list[str]
     labels: Tensor
     excluded: Tensor
+    relevant: Tensor
 
 
 class DocumentBatch(NamedTuple):
@@ -87,16 +89,16 @@ def collate_pairs(rows: Sequence[PairRow], positives: Mapping[str, AbstractSet[s
         positives: for each anchor's tconst the tconsts of all its positive samples.
     """
     excluded = torch.zeros(len(rows), len(rows), dtype=torch.bool)
+    relevant = torch.zeros_like(excluded)
     for line, anchor in enumerate(rows):
         right = positives.get(anchor.tconst_anchor, frozenset())
         for column, other in enumerate(rows):
-            excluded[line, column] = (
-                other.tconst_sample in right
-                or other.tconst_sample == anchor.tconst_anchor
-                or (anchor.label == 1 and other.sample == anchor.sample)
-            )
+            is_own = other.tconst_sample == anchor.tconst_anchor
+            is_right = other.tconst_sample in right or (anchor.label == 1 and other.sample == anchor.sample)
+            excluded[line, column] = is_right or is_own
+            relevant[line, column] = is_right and not is_own
     labels = torch.tensor([row.label for row in rows])
-    return PairBatch([row.anchor for row in rows], [row.sample for row in rows], labels, excluded)
+    return PairBatch([row.anchor for row in rows], [row.sample for row in rows], labels, excluded, relevant)
 
 
 def plan_labelled(rows: Sequence[PairRow], batch_size: int, seed: str) -> list[list[PairRow]]:

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from moviebot.data.documents import movie_text
+from moviebot.data.list_loader import ListLoader
 from moviebot.data.pair_batch import (
     NO_GROUP,
     DocumentBatch,
@@ -49,6 +50,8 @@ class MoviePairsDataModule(LightningDataModule):
             artefact's random negatives, as published. Goes with the model's ``loss``.
         hard_negatives: with ``in_batch``: each movie that shares its title, or the beginning of it, with another
             training movie brings that one's document along as a negative.
+        together: with ``in_batch``: this many movies of a list come in one batch. More than 1 goes with the model's
+            ``loss: multi_positive``, and each batch then holds the movies of ``batch_size / together`` lists.
         batch_size: pairs a training batch, on each device.
         eval_batch_size: texts a batch in validation, test and predict.
         limit_train: positives to train on, drawn by ``seed``; all where None.
@@ -64,6 +67,7 @@ class MoviePairsDataModule(LightningDataModule):
         task: RetrieverTask,
         negatives: Literal["in_batch", "labelled"] = "in_batch",
         hard_negatives: bool = False,
+        together: int = 1,
         batch_size: int = 32,
         eval_batch_size: int = 64,
         limit_train: int | None = None,
@@ -77,6 +81,7 @@ class MoviePairsDataModule(LightningDataModule):
         self.task: RetrieverTask = task
         self.negatives = negatives
         self.hard_negatives = hard_negatives
+        self.together = together
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.limits: dict[Split, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
@@ -113,16 +118,28 @@ class MoviePairsDataModule(LightningDataModule):
         """Return the training batches, this process's share of them."""
         rows = self.rows["train"]
         unique = self.negatives == "in_batch"
-        loader = TrainLoader(
-            [row for row in rows if row.label == 1] if unique else rows,
-            self.positives["train"],
-            self.batch_size,
-            unique=unique,
-            hard_negatives=self._find_hard_negatives() if unique and self.hard_negatives else None,
-            seed=self.seed,
-            rank=self._rank,
-            world_size=self._world_size,
-        )
+        loader: TrainLoader
+        if unique and self.together > 1:
+            loader = ListLoader(
+                [row for row in rows if row.label == 1],
+                self.positives["train"],
+                self.batch_size,
+                together=self.together,
+                seed=self.seed,
+                rank=self._rank,
+                world_size=self._world_size,
+            )
+        else:
+            loader = TrainLoader(
+                [row for row in rows if row.label == 1] if unique else rows,
+                self.positives["train"],
+                self.batch_size,
+                unique=unique,
+                hard_negatives=self._find_hard_negatives() if unique and self.hard_negatives else None,
+                seed=self.seed,
+                rank=self._rank,
+                world_size=self._world_size,
+            )
         if self.trainer is not None and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
             return FixedLoader(list(loader))  # the same batches in each epoch
         if self._resumed_state is not None:

@@ -21,6 +21,7 @@ from moviebot.errors import UserError
 from moviebot.modules.encoder import embed, load_encoder
 from moviebot.modules.losses import ContrastiveLoss, InBatchNegativesLoss
 from moviebot.modules.metrics import RANKED_DEPTH, TunedF1, build_pair_metrics, build_rank_metrics
+from moviebot.modules.multi_positive_loss import MultiPositiveLoss
 from moviebot.pretrained import MINILM, resolve_model
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,10 @@ class ContrastiveRetriever(LightningModule):
     Args:
         base: the encoder to start from: a sentence-transformers folder, or a name on the hub.
         loss: ``contrastive`` is the published one; ``in_batch`` ranks better at a third of the compute (FACTS 18) and
-            keeps apart remakes that share a title.
+            keeps apart remakes that share a title; ``multi_positive`` is for lists, several movies of one in a batch
+            (the datamodule's ``together``).
         margin: of the contrastive loss; no effect with ``in_batch``.
-        scale: of the in-batch loss, the inverse temperature; no effect with ``contrastive``.
+        scale: of the in-batch and the multi-positive loss, the inverse temperature; no effect with ``contrastive``.
         lr: peak learning rate.
         warmup_share: share of the steps during which the learning rate rises, 0 to 1; it falls linearly after.
         weight_decay: of AdamW, on weight matrices only (not on biases and norms).
@@ -59,7 +61,7 @@ class ContrastiveRetriever(LightningModule):
     def __init__(
         self,
         base: str = MINILM,
-        loss: Literal["contrastive", "in_batch"] = "in_batch",
+        loss: Literal["contrastive", "in_batch", "multi_positive"] = "in_batch",
         margin: float = 0.5,
         scale: float = 20.0,
         lr: float = 2e-5,
@@ -78,6 +80,7 @@ class ContrastiveRetriever(LightningModule):
         self.encoder: SentenceTransformer | None = None
         self.contrastive_loss = ContrastiveLoss(margin)
         self.in_batch_loss = InBatchNegativesLoss(scale)
+        self.multi_positive_loss = MultiPositiveLoss(scale)
         # The validation's best threshold travels in the checkpoint, for the test pairs; NaN until one is chosen.
         self.register_buffer("threshold", torch.tensor(float("nan")))
         self.val_pair_metrics, self.val_rank_metrics = build_pair_metrics("val/"), build_rank_metrics("val/")
@@ -133,6 +136,9 @@ class ContrastiveRetriever(LightningModule):
         judged = len(batch.anchors)  # how many the loss is a mean over: the batch's weight in the epoch's mean
         if self.loss == "contrastive":
             loss: Tensor = self.contrastive_loss(anchors, samples, batch.labels)
+        elif self.loss == "multi_positive":
+            judged = int(batch.relevant.any(dim=1).sum())
+            loss = self.multi_positive_loss(anchors, samples, batch.relevant, batch.excluded)
         else:
             positive = batch.labels.nonzero().squeeze(1)  # (P,)
             order = torch.cat([positive, (batch.labels == 0).nonzero().squeeze(1)])  # (B,), each anchor's own first

@@ -71,7 +71,7 @@ def _draw(
     half = _NEGATIVES // 2
     drawn = (rng.choice(n, min(half, n), replace=False), rng.choice(known, min(half, len(known)), replace=False))
     chosen = np.unique(np.concatenate([*drawn, np.asarray(found)]))
-    return chosen[chosen != seed]
+    return np.asarray(chosen[chosen != seed])
 
 
 def _maximise(blocks: Sequence[NDArray[np.float32]], goals: Sequence[NDArray[np.bool_]], n: int) -> NDArray[np.float32]:

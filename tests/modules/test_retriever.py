@@ -194,8 +194,10 @@ def test_a_batch_without_positives_does_not_count(
     """The epoch's loss is the mean over the positives, wherever they fall; a mean over none would be NaN."""
     texts = ["night ferry (1962)", "winter wheat (2014)", "salt and thunder (2008)", "unfinished maps"]
     shown = torch.zeros(4, 4, dtype=torch.bool)
-    batches = [PairBatch(texts, texts[::-1], torch.tensor(labels), shown) for labels in ([1, 1, 1, 0], [1, 0, 0, 0])]
-    none = PairBatch(texts, texts[::-1], torch.zeros(4, dtype=torch.long), shown)
+    batches = [
+        PairBatch(texts, texts[::-1], torch.tensor(labels), shown, shown) for labels in ([1, 1, 1, 0], [1, 0, 0, 0])
+    ]
+    none = PairBatch(texts, texts[::-1], torch.zeros(4, dtype=torch.long), shown, shown)
     data = make_data(pairs_dir)
     data.setup("validate")
     documents, queries, _ = data.val_dataloader()
