@@ -41,16 +41,24 @@ class Fit:
         config: below ``configs/``.
         reads: artefacts of the data folder; another content trains the model anew.
         result: the folder it must leave, below its own.
+        flags: what the small sample wants otherwise than the config.
     """
 
     name: str
     config: str
     reads: tuple[str, ...]
     result: str
+    flags: tuple[str, ...] = ()
 
 
 FITS = (
-    Fit("question", "retriever/question_minilm.yaml", ("catalogue.parquet", "question_pairs.parquet"), "encoder/best"),
+    Fit(
+        "question",
+        "retriever/question_minilm.yaml",
+        ("catalogue.parquet", "question_pairs.parquet"),
+        "encoder/best",
+        ("--data.init_args.limit_train", "1280", "--data.init_args.described_pairs", "192"),  # a minute or two
+    ),
     Fit(
         "recommend", "retriever/recommend_minilm.yaml", ("catalogue.parquet", "recommend_pairs.parquet"), "encoder/best"
     ),
@@ -112,18 +120,20 @@ def _fit(console: Console, title: str, fit: Fit, data: Path, folder: Path, seed:
     config = find_config(fit.config)
     inputs = [config, *(data / name for name in fit.reads)]
     outputs = [folder / fit.result]
-    if is_current(folder, "fit", settings={}, inputs=inputs, outputs=outputs, seed=seed):
+    settings = {"flags": list(fit.flags)}
+    if is_current(folder, "fit", settings=settings, inputs=inputs, outputs=outputs, seed=seed):
         console.print(f"[bold]{title}[/bold]: stands, skipped")
         return
     # The hashes of an unfinished fit's inputs: only a fit of the very same inputs may go on from its checkpoint.
-    stamp, wanted = folder / "inputs.json", {str(path): hash_path(path) for path in inputs} | {"seed": str(seed)}
+    wanted = {str(path): hash_path(path) for path in inputs} | {"seed": str(seed), "flags": " ".join(fit.flags)}
+    stamp = folder / "inputs.json"
     if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != wanted:
         remove(folder)
         folder.mkdir(parents=True)
         stamp.write_text(json.dumps(wanted), encoding="utf-8")
     arguments = [
         "fit", "--config", str(config), "--seed_everything", str(seed), "--trainer.default_root_dir", str(folder),
-        "--data.init_args.data_dir", str(data),
+        "--data.init_args.data_dir", str(data), *fit.flags,
     ]  # fmt: skip
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if checkpoint.is_file():
@@ -133,8 +143,8 @@ def _fit(console: Console, title: str, fit: Fit, data: Path, folder: Path, seed:
     if not outputs[0].is_dir():
         raise UserError(f"{title}: left no {outputs[0]}: look at the messages above, then run the demo again")
     write_stage_report(
-        folder, "fit", counts={}, seconds=time.perf_counter() - started, settings={}, inputs=inputs, outputs=outputs,
-        seed=seed,
+        folder, "fit", counts={}, seconds=time.perf_counter() - started, settings=settings, inputs=inputs,
+        outputs=outputs, seed=seed,
     )  # fmt: skip
 
 

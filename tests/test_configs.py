@@ -179,6 +179,16 @@ def test_retriever_runs_from_fit_to_predict(
     assert index.ids == tuple(movie.tconst for movie in movies)
 
 
+@pytest.mark.parametrize("path", RETRIEVERS, ids=name_of)
+def test_no_retriever_is_chosen_by_its_cosine(path: Path) -> None:
+    """The published loss raises it while remakes are lost."""
+    callbacks = yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["callbacks"]
+    monitors = [call["init_args"]["monitor"] for call in callbacks if "monitor" in call.get("init_args", {})]
+    assert all(monitor.startswith(("val/hit@", "val/mrr", "val/ndcg@", "val/recall@")) for monitor in monitors)
+    if path.stem == "question_minilm":
+        assert monitors == ["val/hit@1", "val/hit@1"]  # what is kept, and when to stop
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=name_of)
 def test_sweep_is_as_the_agent_reads_it(path: Path) -> None:
     sweep = yaml.safe_load(path.read_text(encoding="utf-8"))

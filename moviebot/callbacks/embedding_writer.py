@@ -14,7 +14,7 @@ from moviebot.artefact import hash_path, remove
 from moviebot.data.pairs_datamodule import MoviePairsDataModule
 from moviebot.errors import UserError
 from moviebot.modules.encoder import save_encoder
-from moviebot.modules.index import MovieIndex
+from moviebot.modules.index import MovieIndex, hash_texts
 from moviebot.modules.retriever import ContrastiveRetriever
 
 
@@ -76,7 +76,7 @@ class EmbeddingWriter(Callback):
         save_encoder(pl_module.encoder, folder / "encoder")
         ids = tuple(movie.tconst for movie in data.movies)
         hashes = hash_path(data.data_dir / "catalogue.parquet"), hash_path(folder / "encoder")
-        MovieIndex(ids, found, *hashes).save(folder / "index")
+        MovieIndex(ids, found, *hashes, hash_texts(data.documents)).save(folder / "index")
 
 
 def _part(folder: Path, rank: int) -> Path:

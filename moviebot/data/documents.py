@@ -1,4 +1,4 @@
-"""The text that stands for a movie in the recommend retriever's index."""
+"""The texts that stand for a movie in the retrievers' indices, beside its label."""
 
 from moviebot.data.prompts import clean_text
 from moviebot.data.schemas import Movie
@@ -28,3 +28,15 @@ def movie_text(movie: Movie) -> str:
         parts.append("With " + ", ".join(movie.cast))
     text = " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
     return clean_text(f"{text} {movie.description or ''}".strip())
+
+
+def story_text(movie: Movie) -> str:
+    """Write what a movie tells: its label and its description, for people who describe a movie instead of naming it.
+
+    Without genres and people, which a plot seldom tells: they would take the place of words that it does.
+
+    Example:
+        >>> story_text(Movie("tt1", "Up", year=2009, description="An old man flies to South America in his house."))
+        'Up (2009). An old man flies to South America in his house.'
+    """
+    return clean_text(f"{movie.label}. {movie.description or ''}".strip())

@@ -57,13 +57,22 @@ _ARTICLES = [
 ]
 _MOVED = re.compile(rf"^(.*\S),\s*({'|'.join(_ARTICLES)})['’]?$", re.IGNORECASE)
 _LEADING = re.compile(rf"^(?:{'|'.join(_ARTICLES)}) (?=\S)")
-_ROMAN = {
+_NUMBERS = {
     "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6", "vii": "7", "viii": "8", "ix": "9", "x": "10", "xi": "11",
     "xii": "12", "xiii": "13", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
     "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "first": "1st", "second": "2nd",
     "third": "3rd",
 }  # fmt: skip
-_SAME = {"&": "and", "vs": "versus", "pt": "part", "vol": "volume", "dr": "doctor", "mr": "mister", "st": "saint"}
+SAME_WORDS = _NUMBERS | {
+    "&": "and",
+    "vs": "versus",
+    "pt": "part",
+    "vol": "volume",
+    "dr": "doctor",
+    "mr": "mister",
+    "st": "saint",
+}
+"""Words that are read as one: numerals and their names, abbreviations."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +255,7 @@ def make_keys(title: str) -> tuple[str, ...]:
     """
     moved = _MOVED.match(title[:300].strip())
     plain = normalise_title((f"{moved[2]} {moved[1]}" if moved else title[:300]).replace("&", " and "))
-    key = " ".join(_ROMAN.get(word) or _SAME.get(word, word) for word in plain.split())
+    key = " ".join(SAME_WORDS.get(word, word) for word in plain.split())
     bare = _LEADING.sub("", key)
     return (key, bare) if bare != key else (key,)
 

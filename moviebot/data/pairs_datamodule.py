@@ -1,6 +1,5 @@
 """From the pairs artefacts to a retriever's batches."""
 
-import itertools
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,22 +9,26 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 
+from moviebot.data.description_row import DESCRIPTIONS_NAME, read_description_rows
 from moviebot.data.documents import movie_text
-from moviebot.data.list_loader import ListLoader
+from moviebot.data.hard_negatives import find_rivals, mine_rivals
 from moviebot.data.pair_batch import (
     NO_GROUP,
     DocumentBatch,
     FixedLoader,
     LoaderState,
     PairBatch,
+    PairPart,
     PairRow,
     QueryBatch,
     TrainLoader,
     collate_pairs,
 )
+from moviebot.data.rewriting import Misspeller, Teller
 from moviebot.data.schemas import PAIR_SCHEMA, Movie, Split, read_catalogue, read_parquet
-from moviebot.data.splits import normalise_title
 from moviebot.errors import UserError
+from moviebot.modules.encoder import encode_texts, load_encoder
+from moviebot.pretrained import MINILM, resolve_model
 
 RetrieverTask = Literal["question", "recommend"]
 EvalLoaders = tuple[FixedLoader[DocumentBatch], FixedLoader[QueryBatch], FixedLoader[PairBatch]]
@@ -48,10 +51,18 @@ class MoviePairsDataModule(LightningDataModule):
         task: which of the two retrievers.
         negatives: ``in_batch`` trains on positives alone, no movie twice in a batch; ``labelled`` on positives and the
             artefact's random negatives, as published. Goes with the model's ``loss``.
-        hard_negatives: with ``in_batch``: each movie that shares its title, or the beginning of it, with another
-            training movie brings that one's document along as a negative.
-        together: with ``in_batch``: this many movies of a list come in one batch. More than 1 goes with the model's
-            ``loss: multi_positive``, and each batch then holds the movies of ``batch_size / together`` lists.
+        hard_negatives: with ``in_batch``: a movie brings training movies of its title, its franchise or nearly its
+            spelling along as negatives.
+        mined_negatives: with ``in_batch``: it also brings some of so many training movies that untuned MiniLM takes for
+            the most alike.
+        hard_negatives_drawn: how many negatives a positive brings along, drawn anew each epoch.
+        typo_share: of the questions, misspelt anew each epoch: one or two mistakes in the title; more than the
+            artefact's own. Validation's questions are misspelt as well, the same ones each time, so that what is
+            best is best for both; the test's are left as they are.
+        described_pairs: training movies of which a person's telling of the plot is to find the movie's text, in batches
+            of their own; none where 0. The tellings are made of the catalogue's descriptions and of what
+            ``descriptions.jsonl`` holds of other sources, anew each epoch.
+        length_buckets: train on rows of like length together.
         batch_size: pairs a training batch, on each device.
         eval_batch_size: texts a batch in validation, test and predict.
         limit_train: positives to train on, drawn by ``seed``; all where None.
@@ -67,7 +78,11 @@ class MoviePairsDataModule(LightningDataModule):
         task: RetrieverTask,
         negatives: Literal["in_batch", "labelled"] = "in_batch",
         hard_negatives: bool = False,
-        together: int = 1,
+        mined_negatives: int = 0,
+        hard_negatives_drawn: int = 1,
+        typo_share: float = 0.0,
+        described_pairs: int = 0,
+        length_buckets: bool = False,
         batch_size: int = 32,
         eval_batch_size: int = 64,
         limit_train: int | None = None,
@@ -81,7 +96,11 @@ class MoviePairsDataModule(LightningDataModule):
         self.task: RetrieverTask = task
         self.negatives = negatives
         self.hard_negatives = hard_negatives
-        self.together = together
+        self.mined_negatives = mined_negatives
+        self.hard_negatives_drawn = hard_negatives_drawn
+        self.typo_share = typo_share
+        self.described_pairs = described_pairs
+        self.length_buckets = length_buckets
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.limits: dict[Split, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
@@ -91,6 +110,7 @@ class MoviePairsDataModule(LightningDataModule):
         self.documents: list[str] = []
         self.rows: dict[Split, list[PairRow]] = {}
         self.positives: dict[Split, Mapping[str, set[str]]] = {}
+        self._trained: set[str] = set()
         self._train_loader: TrainLoader | None = None
         self._resumed_state: LoaderState | None = None
 
@@ -98,8 +118,10 @@ class MoviePairsDataModule(LightningDataModule):
         """Read the catalogue and the pairs, once.
 
         Raises:
-            UserError: an artefact is absent or of another shape, or holds no positive pair of a split that is needed.
+            UserError: a setting is out of range; an artefact is absent or of another shape, or holds no positive pair
+                of a split that is needed.
         """
+        self._check_settings()
         if not self.movies:
             self.movies = read_catalogue(self.data_dir / "catalogue.parquet")
             self.documents = [render_document(movie, self.task) for movie in self.movies]
@@ -112,34 +134,46 @@ class MoviePairsDataModule(LightningDataModule):
                     raise UserError(f"{path} has no positive pair of the split {split}: teach more movies, then clean")
                 # Of all rows: what a limit leaves out is right all the same, as a hit and as no negative.
                 self.positives[split] = collect_positives(rows)
+                if split == "train":  # its negatives are drawn from all of the training movies
+                    self._trained = {tconst for row in rows for tconst in (row.tconst_anchor, row.tconst_sample)}
                 self.rows[split] = limit_pairs(rows, self.limits[split], self.seed)
+
+    def _check_settings(self) -> None:
+        """Refuse what would be passed over in silence, or fail in mid-training."""
+        problems = [
+            f"{name}={value}: give {allowed}"
+            for name, value, good, allowed in (
+                ("typo_share", self.typo_share, 0 <= self.typo_share <= 1, "0 to 1"),
+                ("mined_negatives", self.mined_negatives, self.mined_negatives >= 0, "0 or more"),
+                ("described_pairs", self.described_pairs, self.described_pairs >= 0, "0 or more"),
+                ("hard_negatives_drawn", self.hard_negatives_drawn, self.hard_negatives_drawn >= 1, "1 or more"),
+                ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
+            )
+            if not good
+        ]
+        asked = {"typo_share": self.typo_share, "described_pairs": self.described_pairs}
+        if self.task == "recommend":
+            problems += [f"{name} goes with task=question alone" for name, value in asked.items() if value]
+        if self.negatives == "labelled":
+            asked |= {"hard_negatives": self.hard_negatives, "mined_negatives": self.mined_negatives}
+            problems += [f"{name} goes with negatives=in_batch alone" for name, value in asked.items() if value]
+        if problems:
+            raise UserError("data.init_args: " + "; ".join(problems))
 
     def train_dataloader(self) -> TrainLoader | FixedLoader[PairBatch]:
         """Return the training batches, this process's share of them."""
         rows = self.rows["train"]
         unique = self.negatives == "in_batch"
-        loader: TrainLoader
-        if unique and self.together > 1:
-            loader = ListLoader(
-                [row for row in rows if row.label == 1],
-                self.positives["train"],
-                self.batch_size,
-                together=self.together,
-                seed=self.seed,
-                rank=self._rank,
-                world_size=self._world_size,
-            )
-        else:
-            loader = TrainLoader(
-                [row for row in rows if row.label == 1] if unique else rows,
-                self.positives["train"],
-                self.batch_size,
-                unique=unique,
-                hard_negatives=self._find_hard_negatives() if unique and self.hard_negatives else None,
-                seed=self.seed,
-                rank=self._rank,
-                world_size=self._world_size,
-            )
+        loader = TrainLoader(
+            self._build_parts(rows) if unique else [PairPart(rows)],
+            self.positives["train"],
+            self.batch_size,
+            unique=unique,
+            length_buckets=self.length_buckets,
+            seed=self.seed,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
         if self.trainer is not None and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
             return FixedLoader(list(loader))  # the same batches in each epoch
         if self._resumed_state is not None:
@@ -181,9 +215,13 @@ class MoviePairsDataModule(LightningDataModule):
         # Two movies of one title and year read the same: one document stands for both.
         first_of = {text: row for row, text in reversed(list(enumerate(self.documents)))}
         group_of = {movie.tconst: first_of[text] for movie, text in zip(self.movies, self.documents, strict=True)}
-        queries = list({(row.anchor, row.tconst_anchor): None for row in rows if row.label == 1})
+        asked = [row for row in rows if row.label == 1]
+        if split == "val" and self.typo_share:
+            misspell = Misspeller(self.movies, self.typo_share)
+            asked = [misspell(row, random.Random(f"{self.seed}:{row.anchor}")) for row in asked]
+        queries = list({(row.anchor, row.tconst_anchor): None for row in asked})
         queries.sort(key=lambda query: len(query[0]))  # like lengths together: little padding
-        right = [sorted(group_of[t] for t in positives[tconst] if t in group_of) for _, tconst in queries]
+        right = [sorted({group_of[t] for t in positives[tconst] if t in group_of}) for _, tconst in queries]
         own = [group_of.get(tconst, NO_GROUP) if self.task == "recommend" else NO_GROUP for _, tconst in queries]
         wanted = {group for groups in right for group in groups}
         # The documents go to every process whole: each needs all of them to rank.
@@ -220,24 +258,36 @@ class MoviePairsDataModule(LightningDataModule):
         chunks = [numbers[start : start + size] for start in range(0, len(numbers), size)]
         return [DocumentBatch([self.documents[n] for n in chunk], torch.tensor(list(chunk))) for chunk in chunks]
 
-    def _find_hard_negatives(self) -> dict[str, PairRow]:
-        """Find for each training movie the one with the most alike title: a remake, else a sequel.
+    def _build_parts(self, rows: Sequence[PairRow]) -> list[PairPart]:
+        """Return the labels to train on and, where wanted, the movies' texts with people's tellings of their plots."""
+        positives = [row for row in rows if row.label == 1]
+        rivals = self._find_rivals(positives) if self.hard_negatives or self.mined_negatives else {}
+        misspell = Misspeller(self.movies, self.typo_share)
+        parts = [PairPart(positives, misspell if self.typo_share else None, rivals, self.hard_negatives_drawn)]
+        if self.described_pairs:
+            described = read_description_rows(self.data_dir / DESCRIPTIONS_NAME).values()
+            teller = Teller([movie for movie in self.movies if movie.tconst in self._trained], described)
+            if told := teller.draw_rows(self.described_pairs, self.seed):
+                parts.append(PairPart(told, teller))
+        return parts
 
-        Both sides are training movies, for a test movie's title must not be seen in training. Sorted by title,
-        sequels and remakes stand next to each other.
-        """
-        trained = {tconst for row in self.rows["train"] for tconst in (row.tconst_anchor, row.tconst_sample)}
-        shelf = sorted(
-            (normalise_title(movie.title), row) for row, movie in enumerate(self.movies) if movie.tconst in trained
-        )
-        found: dict[str, PairRow] = {}
-        for (title, row), (next_title, next_row) in itertools.pairwise(shelf):
-            if not next_title.startswith(title) or self.documents[row] == self.documents[next_row]:
-                continue
-            for this, other in ((row, next_row), (next_row, row)):
-                tconst, rival = self.movies[this].tconst, self.movies[other].tconst
-                found.setdefault(tconst, PairRow(self.documents[this], self.documents[other], 0, tconst, rival))
-        return found
+    def _find_rivals(self, positives: Sequence[PairRow]) -> dict[str, list[PairRow]]:
+        """Find the movies that join a movie's batch as negatives; training movies all of them."""
+        movies = [movie for movie in self.movies if movie.tconst in self._trained]
+        wanted = {row.tconst_anchor for row in positives}
+        documents = [render_document(movie, self.task) for movie in movies]
+        rivals: dict[str, list[str]] = find_rivals(movies, wanted) if self.hard_negatives else {}
+        if self.mined_negatives:
+            vectors = encode_texts(load_encoder(resolve_model(MINILM)), documents)
+            rows = [row for row, movie in enumerate(movies) if movie.tconst in wanted]
+            for row, mined in mine_rivals(vectors, rows, self.mined_negatives).items():
+                known = rivals.setdefault(movies[row].tconst, [])
+                known += [movies[other].tconst for other in mined if movies[other].tconst not in known]
+        text_of = {movie.tconst: text for movie, text in zip(movies, documents, strict=True)}
+        return {
+            tconst: [PairRow("", text_of[other], 0, tconst, other) for other in others]
+            for tconst, others in rivals.items()
+        }
 
     @property
     def _rank(self) -> int:

@@ -75,23 +75,26 @@ class InBatchNegativesLoss(nn.Module):
         super().__init__()
         self.scale = scale
 
-    def forward(self, anchors: Tensor, documents: Tensor, excluded: Tensor | None = None) -> Tensor:
+    def forward(
+        self, anchors: Tensor, documents: Tensor, excluded: Tensor | None = None, own: Tensor | None = None
+    ) -> Tensor:
         """Return the mean over the anchors.
 
         Args:
             anchors: ``(B, D)``, each row of length 1.
-            documents: ``(N, D)``, each row of length 1. Document i is anchor i's own for i < B; those from B on are
-                negatives that were chosen for being hard.
+            documents: ``(N, D)``, each row of length 1: the anchors' own, and others that serve as negatives only.
             excluded: ``(B, N)`` bool; True where a document is no negative of the anchor, because it is another
                 positive of it or the very movie it is about. The anchor's own document counts whatever stands here.
+            own: ``(B,)`` int64, which document is each anchor's own; anchor i's is document i where None.
 
         Returns:
             A scalar.
         """
         scores = self.scale * anchors @ documents.T  # (B, N)
-        own = torch.arange(len(anchors), device=anchors.device)
+        rows = torch.arange(len(anchors), device=anchors.device)
+        own = rows if own is None else own
         if excluded is not None:
             hidden = excluded.clone()
-            hidden[own, own] = False
+            hidden[rows, own] = False
             scores = scores.masked_fill(hidden, float("-inf"))
         return functional.cross_entropy(scores, own)

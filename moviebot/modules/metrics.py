@@ -13,10 +13,12 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import BinaryF1Score
 from torchmetrics.functional.classification import binary_precision_recall_curve
-from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR
+from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG, RetrievalRecall
 from torchmetrics.utilities import dim_zero_cat
 
 HIT_DEPTHS: Final = (1, 3, 10, 20)
+LIST_DEPTH: Final = 20
+"""Movies recommended at a time: the depth of nDCG and recall."""
 RANKED_DEPTH: Final = 100
 """Documents kept a query: a reciprocal rank below 1/100 counts as 0, and memory does not grow with the catalogue."""
 PUBLISHED_THRESHOLD: Final = 0.5
@@ -45,9 +47,14 @@ def build_rank_metrics(prefix: str) -> MetricCollection:
     """Return the metrics of rankings, for ``update(preds, target, indexes)``, all three ``(B, K)``.
 
     The scores of each query's K best documents, **above zero** (torchmetrics' MRR passes over the others without a
-    word), whether each is a right one, and the query's number. ``hit@k`` is
-    the share of queries with a right document among the first k; ``mrr`` the mean of 1 / rank of the first right one, 0
-    where none is among the K.
+    word), whether each is a right one, and the query's number. Right documents that are not among the best must be
+    there too, below them (:func:`append_missed`): torchmetrics knows of no others.
+
+    * ``hit@k``: the share of queries with a right document among the first k;
+    * ``mrr``: the mean of 1 / rank of the first right one, 0 where none is among the first 100;
+    * ``ndcg@20``: the gain of the right ones among the first 20, discounted by the logarithm of the rank, as a share of
+      the best possible;
+    * ``recall@20``: the share of the right ones that are among the first 20.
 
     Args:
         prefix: ``val/`` or ``test/``.
@@ -55,7 +62,34 @@ def build_rank_metrics(prefix: str) -> MetricCollection:
     metrics: dict[str, Metric | MetricCollection] = {
         f"hit@{depth}": RetrievalHitRate(top_k=depth) for depth in HIT_DEPTHS
     }
-    return MetricCollection(metrics | {"mrr": RetrievalMRR()}, prefix=prefix, compute_groups=False)
+    metrics |= {
+        "mrr": RetrievalMRR(top_k=RANKED_DEPTH),
+        f"ndcg@{LIST_DEPTH}": RetrievalNormalizedDCG(top_k=LIST_DEPTH),
+        f"recall@{LIST_DEPTH}": RetrievalRecall(top_k=LIST_DEPTH),
+    }
+    return MetricCollection(metrics, prefix=prefix, compute_groups=False)
+
+
+def append_missed(scores: Tensor, target: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Append the right documents that are not among the K best, as the last of the ranking.
+
+    Args:
+        scores: ``(B, K)``, above zero where a document counts as ranked.
+        target: ``(B, K)`` bool, which of them are right.
+        right: ``(B,)`` int64, how many right documents each query has in all.
+
+    Returns:
+        Scores and target ``(B, K + M)``; M is the most that any query misses.
+
+    Example:
+        >>> append_missed(torch.tensor([[3.0, 2.0]]), torch.tensor([[True, False]]), torch.tensor([2]))[1]
+        tensor([[ True, False,  True]])
+    """
+    missed = (right - target.sum(dim=1)).clamp(min=0)  # (B,)
+    place = torch.arange(int(missed.max()) if len(missed) else 0, device=scores.device)  # (M,)
+    extra = place[None, :] < missed[:, None]  # (B, M)
+    lowest = scores.clamp(min=0).where(scores > 0, torch.inf).amin(dim=1, keepdim=True).nan_to_num(posinf=1.0) / 2
+    return torch.cat([scores, lowest * extra], dim=1), torch.cat([target, extra], dim=1)
 
 
 class PositiveCosine(Metric):

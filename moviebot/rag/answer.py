@@ -1,5 +1,6 @@
 """A query, what it came to, and the words in which that is shown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +93,18 @@ def show_recommendations(answer: Answer) -> str:
     if answer.movie is None:
         return f"You could watch:\n{titles}"
     return f"If you liked {clean_text(answer.movie.label)}, you could watch:\n{titles}"
+
+
+def ask_which(movies: Sequence[Movie]) -> str:
+    """Ask which of up to three movies is meant.
+
+    Example:
+        >>> ask_which([Movie("tt1", "Up", year=2009), Movie("tt2", "Her", year=2013)])
+        'I am not sure which movie you mean. Did you mean Up (2009) or Her (2013)?'
+    """
+    names = [clean_text(movie.label) for movie in movies]
+    listed = " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    return f"I am not sure which movie you mean. Did you mean {listed}?"
 
 
 def check_query(text: str) -> str:

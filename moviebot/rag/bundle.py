@@ -19,22 +19,25 @@ from sentence_transformers import SentenceTransformer
 
 from moviebot import __version__
 from moviebot.artefact import hash_path, write_whole
-from moviebot.data.documents import movie_text
+from moviebot.data.documents import movie_text, story_text
 from moviebot.data.schemas import Movie, read_catalogue
 from moviebot.errors import UserError
 from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.modules.index import MovieIndex
+from moviebot.rag.evidence import EvidenceReader
 from moviebot.rag.intent import IntentClassifier
+from moviebot.rag.resolver import MovieResolver
 
 logger = logging.getLogger(__name__)
 MANIFEST_NAME = "bundle.yaml"
-_FORMAT = 1
+_FORMAT = 2
 CATALOGUE, INTENT, ADAPTER = "catalogue.parquet", "intent.npz", "adapter"
 QUESTION_RETRIEVER, RECOMMEND_RETRIEVER = "question_retriever", "recommend_retriever"
-TITLE_INDEX, TEXT_INDEX = "title_index", "text_index"
+TITLE_INDEX, STORY_INDEX, TEXT_INDEX = "title_index", "story_index", "text_index"
+RESOLVER = "resolver"
 # What the models were trained on. Only its hashes are in the bundle, so that `evaluate` knows whether it is the same.
 DATA_FILES = ("qa.jsonl", "recommendations.jsonl", "question_pairs.parquet", "recommend_pairs.parquet")
-_PARTS = (CATALOGUE, QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, TITLE_INDEX, TEXT_INDEX, INTENT)
+_PARTS = (CATALOGUE, QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, TITLE_INDEX, STORY_INDEX, TEXT_INDEX, INTENT, RESOLVER)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Bundle:
         base: the base language model, a folder or a hub name.
         adapter: the PEFT folder, or None.
         title_index: the movies' labels, by the question retriever.
+        story_index: the movies' descriptions, by the question retriever.
         text_index: the movies' texts, by the recommend retriever.
         data: hashes of the :data:`DATA_FILES` that were there when the bundle was built, by name.
     """
@@ -56,6 +60,7 @@ class Bundle:
     base: str
     adapter: Path | None
     title_index: MovieIndex
+    story_index: MovieIndex
     text_index: MovieIndex
     data: Mapping[str, str] = field(default_factory=dict)
 
@@ -72,10 +77,16 @@ class Bundle:
     @cached_property
     def intent(self) -> IntentClassifier:
         """The intent classifier, loaded at first use."""
-        return IntentClassifier.load(self.folder / INTENT, self.encode_labels)
+        return IntentClassifier.load(self.folder / INTENT, self.encode_questions)
 
-    def encode_labels(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts, ``(N, D)``, for a search among the movies' labels."""
+    @cached_property
+    def resolver(self) -> MovieResolver:
+        """What finds the movie a query means, loaded at first use."""
+        reader = EvidenceReader(self.movies, self.title_index, self.story_index)
+        return MovieResolver.load(self.folder / RESOLVER, reader, self.encode_questions)
+
+    def encode_questions(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts, ``(N, D)``, for a search among the movies' labels and descriptions."""
         return encode_texts(self.question_encoder, texts)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -99,7 +110,8 @@ def build_bundle(
         recommend_retriever: the encoder that finds movies to recommend (a sentence-transformers folder).
         base: the base language model, a folder or a name on the hub; it is named, not copied.
         out: the bundle's folder; one that is there is replaced when the new one is whole, or left where it stands
-            for the same inputs.
+            for the same inputs. Movies whose text and retriever are as in that one keep their vectors: new movies
+            cost their own encoding only.
         adapter: the trained LoRA adapter (a PEFT folder); without one the base model answers as it is.
 
     Raises:
@@ -133,10 +145,14 @@ def build_bundle(
         shutil.copytree(recommend_retriever, folder / RECOMMEND_RETRIEVER)
         if adapter is not None:
             shutil.copytree(adapter, folder / ADAPTER)
-        _build_index(folder, QUESTION_RETRIEVER, TITLE_INDEX, {movie.tconst: movie.label for movie in movies})
-        _build_index(folder, RECOMMEND_RETRIEVER, TEXT_INDEX, {movie.tconst: movie_text(movie) for movie in movies})
-        encoder = load_encoder(folder / QUESTION_RETRIEVER)
-        IntentClassifier.fit(lambda texts: encode_texts(encoder, texts)).save(folder / INTENT)
+        for retriever, name, documents in (
+            (QUESTION_RETRIEVER, TITLE_INDEX, {movie.tconst: movie.label for movie in movies}),
+            (QUESTION_RETRIEVER, STORY_INDEX, {movie.tconst: story_text(movie) for movie in movies}),
+            (RECOMMEND_RETRIEVER, TEXT_INDEX, {movie.tconst: movie_text(movie) for movie in movies}),
+        ):
+            previous = _open_index(out, name)
+            MovieIndex.build(folder / retriever, documents, folder / CATALOGUE, previous=previous).save(folder / name)
+        _fit_models(folder, movies)
         parts = [*_PARTS, ADAPTER] if adapter is not None else _PARTS
         manifest = {
             "format": _FORMAT,
@@ -164,12 +180,13 @@ def load_bundle(folder: Path) -> Bundle:
         if hash_path(folder / part) != recorded:
             raise UserError(f"{folder / part} has changed since the bundle was built: {again}")
     movies = read_catalogue(folder / CATALOGUE)
-    indices = [MovieIndex.load(folder / name) for name in (TITLE_INDEX, TEXT_INDEX)]
+    indices = [MovieIndex.load(folder / name) for name in (TITLE_INDEX, STORY_INDEX, TEXT_INDEX)]
     if any(index.ids != tuple(movie.tconst for movie in movies) for index in indices):
         raise UserError(f"the indices of {folder} are of another catalogue: {again}")
     adapter = folder / manifest["adapter"] if manifest["adapter"] else None
     made_from = manifest.get("made_from") or {}
-    return Bundle(folder, movies, manifest["base"], adapter, indices[0], indices[1], made_from.get("data") or {})
+    titles, stories, texts = indices
+    return Bundle(folder, movies, manifest["base"], adapter, titles, stories, texts, made_from.get("data") or {})
 
 
 def hash_data(data: Path) -> dict[str, str]:
@@ -198,8 +215,27 @@ def _stands(out: Path, made_from: Mapping[str, Any]) -> bool:
         return False
 
 
-def _build_index(folder: Path, encoder: str, name: str, documents: dict[str, str]) -> None:
-    MovieIndex.build(folder / encoder, documents, folder / CATALOGUE).save(folder / name)
+def _open_index(bundle: Path, name: str) -> MovieIndex | None:
+    """Open an index of the bundle that is to be replaced, so that vectors of unchanged texts are kept; None without."""
+    try:
+        recorded = _read_manifest(bundle)["parts"][name]
+        index = MovieIndex.load(bundle / name)
+    except UserError:
+        return None
+    return index if hash_path(bundle / name) == recorded else None
+
+
+def _fit_models(folder: Path, movies: Sequence[Movie]) -> None:
+    """Fit what reads a query: the classifier of intents, and the weights of the evidence for each movie."""
+    encoder = load_encoder(folder / QUESTION_RETRIEVER)
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        return encode_texts(encoder, texts)
+
+    IntentClassifier.fit(encode).save(folder / INTENT)
+    labels, stories = (MovieIndex.load(folder / name) for name in (TITLE_INDEX, STORY_INDEX))
+    (folder / RESOLVER).mkdir()
+    MovieResolver.fit(EvidenceReader(movies, labels, stories), encode).save(folder / RESOLVER)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

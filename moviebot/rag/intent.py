@@ -9,6 +9,7 @@ Shapes: N texts, H hash buckets, D embedding, K classes.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -129,11 +130,8 @@ def mask_mentions(query: str, mentions: Sequence[Mention], least: float = 0.5) -
 
 def read_examples() -> list[tuple[str, str]]:
     """Return the packaged wordings, each with its titles masked, and once more with titles nobody knows."""
-    text = resources.files("moviebot.rag").joinpath("intent_examples.jsonl").read_text(encoding="utf-8")
     examples = []
-    for number, line in enumerate(text.splitlines()):
-        row = json.loads(line)
-        query, intent = row["query"], row["intent"]
+    for number, (query, intent) in enumerate(read_intent_rows()):
         examples.append((query.replace("<movie>", MASK), intent))
         if "<movie>" in query:
             for offset in range(query.count("<movie>")):
@@ -141,6 +139,14 @@ def read_examples() -> list[tuple[str, str]]:
                 query = query.replace("<movie>", title, 1)
             examples.append((query, intent))
     return examples
+
+
+@cache
+def read_intent_rows() -> tuple[tuple[str, str], ...]:
+    """Return the packaged wordings with their class; ``<movie>`` stands where a movie is named."""
+    text = resources.files("moviebot.rag").joinpath("intent_examples.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    return tuple((row["query"], row["intent"]) for row in rows)
 
 
 def _featurise(texts: Sequence[str], encode: Encode | None) -> "_Features":

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from moviebot.data.prompts import is_decline, render_question_prompt, render_recommend_prompt
 from moviebot.data.schemas import Movie
-from moviebot.rag.answer import HELP, NO_CANDIDATES, NOT_FOUND, Answer, Query, show_recommendations
+from moviebot.rag.answer import HELP, NO_CANDIDATES, NOT_FOUND, Answer, Query, ask_which, show_recommendations
 from moviebot.rag.bundle import Bundle
 from moviebot.rag.candidates import CandidateRanker
 from moviebot.rag.checks import MAX_RECOMMENDATIONS, choose_recommendations, is_grounded, strip_controls
 from moviebot.rag.conversation import Conversation, Conversations
 from moviebot.rag.intent import Guess, mask_mentions
-from moviebot.rag.resolver import MAX_CANDIDATES, MovieResolver, Resolution
+from moviebot.rag.resolver import MAX_CANDIDATES, Resolution
 from moviebot.rag.titles import Mention
 
 _SEED_SCORE = 0.6  # a title this likely meant is one that the person likes
-_SEED_SPELLING = 0.62  # "movies like the godfahter" names one too; "something funny" does not
+_SEED_SURE = 0.5  # or one that is this likely meant: "movies like the godfahter", but not "something funny"
 
 
 class TextGenerator(Protocol):
@@ -52,8 +52,9 @@ class MovieBot:
         self.movies = bundle.movies
         self.bundle = bundle
         self.generator = generator
-        self.resolver = MovieResolver(bundle.movies, bundle.title_index.vectors, bundle.text_index.vectors)
-        self.ranker = CandidateRanker(bundle.movies, self.resolver.titles, bundle.text_index.vectors)
+        self.resolver = bundle.resolver
+        self.titles = self.resolver.reader.titles
+        self.ranker = CandidateRanker(bundle.movies, self.titles, bundle.text_index.vectors)
         self.conversations = Conversations()
         self._row_of = {movie.tconst: row for row, movie in enumerate(bundle.movies)}
 
@@ -151,23 +152,25 @@ class MovieBot:
             return []
         texts = [query.text for query in queries]
         started = time.perf_counter()
-        mentions = [self.resolver.titles.find_mentions(text) for text in texts]
+        mentions = [self.titles.find_mentions(text) for text in texts]
         masked = [mask_mentions(text, found) for text, found in zip(texts, mentions, strict=True)]
         guesses = self.bundle.intent.classify(masked)
         intent_share = (time.perf_counter() - started) / len(queries)
         started = time.perf_counter()
-        label_vectors = self.bundle.encode_labels(texts)  # (Q, D)
-        text_vectors = self.bundle.encode_texts(texts)  # (Q, D)
+        resolutions = self.resolver.resolve(texts)
+        # Only a wish that names no movie is compared with the movies' texts as a whole.
+        wishes = [n for n, guess in enumerate(guesses) if guess.intent == "recommend"]
+        encoded = self.bundle.encode_texts([texts[n] for n in wishes]) if wishes else ()
+        vectors = dict(zip(wishes, encoded, strict=True))  # (D,) each
         encode_share = (time.perf_counter() - started) / len(queries)
 
         def plan(n: int) -> Answer:
             started = time.perf_counter()
             query = queries[n]
-            found = self.resolver.resolve(
-                query.text, mentions[n], guesses[n].is_description, label_vectors[n], text_vectors[n]
-            )
             conversation = self.conversations.get(query.conversation)
-            answer = self._plan(query.text, masked[n], mentions[n], guesses[n], found, conversation, text_vectors[n])
+            answer = self._plan(
+                query.text, masked[n], mentions[n], guesses[n], resolutions[n], conversation, vectors.get(n)
+            )
             took = encode_share + time.perf_counter() - started
             answer.seconds = {"intent": intent_share, "retrieve": took, "generate": 0.0, "total": 0.0}
             return answer
@@ -182,13 +185,13 @@ class MovieBot:
         guess: Guess,
         found: Resolution,
         conversation: Conversation,
-        vector: NDArray[np.float32],  # (D,)
+        vector: NDArray[np.float32] | None,  # (D,)
     ) -> Answer:
         named = bool(mentions) and mentions[0].score >= _SEED_SCORE
         row, score = found.row, found.score
         if not named and (recalled := conversation.recall(text, guess.intent == "recommend")) is not None:
             row, score = recalled, 1.0
-        elif not named and guess.intent == "recommend" and score < _SEED_SPELLING:
+        elif not named and guess.intent == "recommend" and score < _SEED_SURE:
             row = None  # "I'm looking for a drama" names no movie, whatever it is spelt like
         elif not named and guess.intent == "other":
             row = None
@@ -203,7 +206,7 @@ class MovieBot:
             conversation=conversation,
         )
         if guess.intent == "question":
-            self._plan_question(answer)
+            self._plan_question(answer, [self.movies[choice] for choice in found.choices])
         elif guess.intent == "recommend":
             self._plan_recommendation(answer, masked, mentions, row, conversation, vector)
         else:
@@ -213,9 +216,9 @@ class MovieBot:
         conversation.remember(row, shown)
         return answer
 
-    def _plan_question(self, answer: Answer) -> None:
+    def _plan_question(self, answer: Answer, choices: Sequence[Movie]) -> None:
         if answer.movie is None:
-            answer.answer, answer.abstained = NOT_FOUND, True
+            answer.answer, answer.abstained = ask_which(choices) if choices else NOT_FOUND, True
         else:
             answer.prompt = render_question_prompt(answer.query, answer.movie)
 
@@ -226,7 +229,7 @@ class MovieBot:
         mentions: Sequence[Mention],
         row: int | None,
         conversation: Conversation,
-        vector: NDArray[np.float32],  # (D,)
+        vector: NDArray[np.float32] | None,  # (D,)
     ) -> None:
         liked = [mention.rows[0] for mention in mentions if mention.score >= _SEED_SCORE]
         seeds = list(dict.fromkeys(liked if row is None else [row, *liked]))

@@ -1,30 +1,51 @@
 """Which movie does a query mean?
 
-Four views of the catalogue, from the surest to the vaguest: titles and aliases that stand in the query word for word
-(:class:`~moviebot.rag.titles.TitleIndex`); titles spelt like a part of it; titles whose embedding is near the query's
-(the question retriever's index); and descriptions that tell the same story (words, and the recommend retriever's
-index). A score of 0 to 1 says how sure the first place is; below a threshold the resolver names no movie.
+Titles that stand in the query and titles spelt like a part of it are looked at first, for that takes a millisecond.
+Where they leave doubt, the movies whose label or description lies near the query's embedding and those that share its
+words come on top. A fitted model (:class:`~moviebot.rag.choice.ChoiceModel`) weighs what speaks for each, and for none.
 
-Shapes: N movies, Q queries, D embedding, V vocabulary.
+Legend: Q queries, D embedding.
 """
 
-from collections.abc import Sequence
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.feature_extraction.text import CountVectorizer
+from rich.progress import track
 
-from moviebot.data.schemas import Movie
-from moviebot.rag.titles import Mention, TitleIndex
+from moviebot.data.splits import normalise_title, split_movies
+from moviebot.rag.choice import NONE, ChoiceModel, Example
+from moviebot.rag.choice_examples import Asked, find_neighbours, make_queries
+from moviebot.rag.evidence import LETTERS, LETTERS_QUERY, MEANINGS, MEANINGS_QUERY, Evidence, EvidenceReader
 
 MAX_CANDIDATES = 10
-ABSTAIN_BELOW = 0.5
-_POOL = 50  # movies that each view puts forward
-_COSINE_WEIGHT = 1.5  # beside the word score, whose best is 1; 1 to 2 are equally good on plots of other texts
-_LONG_WORDS = 12  # as long, and without a title: it tells of something
-_BM25_K1, _BM25_B = 1.2, 0.75  # the defaults of Robertson & Zaragoza (2009), https://doi.org/10.1561/1500000019
+MAX_CHOICES = 3
+SURE = 0.9
+"""A title found this surely needs no look at meanings."""
+_DOUBT = 0.25  # "did you mean": movies at least this share of the threshold
+_EXAMPLES, _EXAMPLES_A_MOVIE, _MIN_EXAMPLES = 3000, 8, 300
+_MIN_ASKED = 100  # movies to ask about: of fewer, what the fit learns is the few, not what a title says
+LETTERS_NAME, MEANINGS_NAME = "letters.npz", "meanings.npz"
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A movie that may be meant.
+
+    Attributes:
+        row: its catalogue row.
+        score: the probability that it is meant, 0 to 1.
+        evidence: what speaks for it, in words.
+    """
+
+    row: int
+    score: float
+    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,119 +53,136 @@ class Resolution:
     """Movies a query may mean.
 
     Attributes:
-        rows: catalogue rows, likeliest first, at most :data:`MAX_CANDIDATES`.
-        score: 0 to 1, how sure the first is; 0 where there is none.
+        candidates: likeliest first, at most :data:`MAX_CANDIDATES`.
+        threshold: the least score with which the first is named.
     """
 
-    rows: tuple[int, ...]
-    score: float
+    candidates: tuple[Candidate, ...]
+    threshold: float
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The candidates' catalogue rows."""
+        return tuple(candidate.row for candidate in self.candidates)
+
+    @property
+    def score(self) -> float:
+        """How sure the first is, 0 to 1; 0 where there is none."""
+        return self.candidates[0].score if self.candidates else 0.0
 
     @property
     def row(self) -> int | None:
         """The movie meant, or None where the score is too low to name one."""
-        return self.rows[0] if self.rows and self.score >= ABSTAIN_BELOW else None
+        return self.candidates[0].row if self.candidates and self.score >= self.threshold else None
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Movies to ask about ("did you mean ...?") where none is named, at most :data:`MAX_CHOICES`."""
+        if self.row is not None:
+            return ()
+        likely = [found.row for found in self.candidates if found.score >= _DOUBT * self.threshold]
+        return tuple(likely[:MAX_CHOICES])
 
 
 class MovieResolver:
     """Finds the movie a query means.
 
     Args:
-        movies: the catalogue, N movies.
-        label_vectors: ``(N, D)`` embeddings of the movies' labels, or None to go without.
-        text_vectors: ``(N, D)`` embeddings of the movies' texts (descriptions in them), or None to go without.
+        reader: gathers the evidence.
+        letters: weighs what titles say.
+        meanings: weighs that together with what descriptions say.
+        encode: texts to ``(Q, D)``; None to go without embeddings.
     """
 
     def __init__(
-        self,
-        movies: Sequence[Movie],
-        label_vectors: NDArray[np.float32] | None = None,
-        text_vectors: NDArray[np.float32] | None = None,
+        self, reader: EvidenceReader, letters: ChoiceModel, meanings: ChoiceModel, encode: Encode | None = None
     ) -> None:
-        self.movies = movies
-        self.titles = TitleIndex(movies)
-        self.label_vectors = label_vectors
-        self.text_vectors = text_vectors
+        self.reader = reader
+        self.letters = letters
+        self.meanings = meanings
+        self.encode = encode
 
-    def resolve(
-        self,
-        query: str,
-        mentions: Sequence[Mention],
-        is_description: bool = False,
-        label_query: NDArray[np.float32] | None = None,
-        text_query: NDArray[np.float32] | None = None,
-    ) -> Resolution:
-        """Rank the movies for one query.
+    @classmethod
+    def fit(
+        cls, reader: EvidenceReader, encode: Encode | None = None, count: int | None = None, seed: int = 0
+    ) -> "MovieResolver":
+        """Fit the weights on queries about the validation movies: the encoder knows the training movies too well.
+
+        A catalogue with fewer than 100 of those is asked about as a whole.
 
         Args:
-            query: the person's words.
-            mentions: what :meth:`TitleIndex.find_mentions` found in it.
-            is_description: the query tells a plot, so that a title found in it counts for little.
-            label_query: ``(D,)`` the query's embedding by the question retriever.
-            text_query: ``(D,)`` the query's embedding by the recommend retriever.
+            reader: over the catalogue to answer from.
+            encode: the encoder the reader's vectors are of; None to go without embeddings.
+            count: queries about movies; 8 a movie, at least 300 and at most 3,000, where None.
+            seed: of the draw.
         """
-        scores: dict[int, float] = {}
-        for mention in mentions:
-            for place, row in enumerate(mention.rows[:MAX_CANDIDATES]):
-                scores[row] = max(scores.get(row, 0.0), mention.score - 0.02 * place)
-        is_long = len(query.split()) >= _LONG_WORDS and max(scores.values(), default=0.0) < 0.6
-        if is_description or is_long:
-            # "When Rocky is defeated by ..." may well be a Rocky movie; "a heist in Rome" is not the movie "Rome".
-            scores = {row: 0.3 * score for row, score in scores.items()}
-            for row, score in self._match_story(query, text_query).items():
-                scores[row] = scores.get(row, 0.0) + score
-        elif max(scores.values(), default=0.0) < 0.85 or len(scores) < MAX_CANDIDATES:
-            for row, score in self._match_spelling(query, label_query).items():
-                # Below what stands in the query word for word, unless that has little evidence.
-                scores[row] = max(scores.get(row, 0.0), 0.8 * score)
-        ranked = sorted(scores.items(), key=lambda item: (-item[1], -(self.movies[item[0]].votes or 0), item[0]))
-        best = ranked[:MAX_CANDIDATES]
-        return Resolution(tuple(row for row, _ in best), round(min(1.0, best[0][1]), 4) if best else 0.0)
+        movies = reader.movies
+        splits = split_movies(movies)
+        rows = [row for row, movie in enumerate(movies) if splits[movie.tconst] == "val"]
+        count = min(_EXAMPLES, max(_MIN_EXAMPLES, _EXAMPLES_A_MOVIE * len(movies))) if count is None else count
+        rows = rows if len(rows) >= _MIN_ASKED else list(range(len(movies)))
+        near = {} if encode is None else find_neighbours([movies[row] for row in rows], encode)
+        asked = make_queries(movies, rows, count, seed, near)
+        random.Random(seed).shuffle(asked)
+        # A movie that is to be absent takes all of its title with it.
+        by_title = defaultdict(list)
+        for row, movie in enumerate(movies):
+            by_title[normalise_title(movie.title)].append(row)
+        labelled = []
+        for one in track(asked, description="Reading examples", transient=True):
+            absent = one.absent and one.row is not None
+            excluded = frozenset(by_title[normalise_title(movies[one.row or 0].title)] if absent else ())
+            labelled.append((one, excluded, reader.read_letters(one.query, excluded)))
+        # Half for the letters, half for what weighs their verdict: a verdict on what it was fitted on is too sure.
+        half = len(labelled) // 2
+        letters = ChoiceModel.fit([_label(evidence, one) for one, _, evidence in labelled[:half]], seed=seed)
+        vectors = None if encode is None else encode([one.query for one, _, _ in labelled[half:]])  # (Q, D)
+        examples = []
+        for number, (one, excluded, evidence) in enumerate(labelled[half:]):
+            chances = letters.weigh(evidence.features, evidence.query)
+            vector = None if vectors is None else vectors[number]
+            deep = reader.read_meanings(one.query, evidence, chances, vector, excluded)
+            examples.append(_label(deep, one))
+        return cls(reader, letters, ChoiceModel.fit(examples, seed=seed), encode)
 
-    def _match_spelling(self, query: str, vector: NDArray[np.float32] | None) -> dict[int, float]:
-        similar = dict(self.titles.find_similar(query, _POOL))
-        if vector is None or self.label_vectors is None:
-            return similar
-        cosines = self.label_vectors @ vector  # (N,)
-        near = np.argpartition(-cosines, min(_POOL, len(cosines) - 1))[:_POOL]
-        rows = {int(row) for row in near} | set(similar)
-        return {row: 0.9 * similar.get(row, 0.0) + 0.1 * max(0.0, float(cosines[row])) for row in rows}
+    def save(self, folder: Path) -> None:
+        """Write the fitted weights into a folder that exists."""
+        self.letters.save(folder / LETTERS_NAME)
+        self.meanings.save(folder / MEANINGS_NAME)
 
-    def _match_story(self, query: str, vector: NDArray[np.float32] | None) -> dict[int, float]:
-        words = self._weigh_words(query)  # (N,)
-        total = words / max(float(words.max()), 1e-9)
-        if vector is not None and self.text_vectors is not None:
-            cosines = self.text_vectors @ vector  # (N,)
-            total = (total + _COSINE_WEIGHT * cosines) / (1 + _COSINE_WEIGHT)
-            sure = float(cosines.max())
-        else:
-            sure = 0.5
-        rows = np.argpartition(-total, min(_POOL, len(total) - 1))[:_POOL]
-        # The best place's share of what is possible says little; how near its text is says whether there is one at all.
-        best = max(float(total.max()), 1e-9)
-        return {int(row): float(total[row]) / best * (0.2 + 0.8 * sure) for row in rows}
+    @classmethod
+    def load(cls, folder: Path, reader: EvidenceReader, encode: Encode | None = None) -> "MovieResolver":
+        """Read what :meth:`save` wrote.
 
-    def _weigh_words(self, query: str) -> NDArray[np.float32]:
-        vectoriser, weights = self._bm25
-        counts = vectoriser.transform([query])  # (1, V)
-        counts.data[:] = 1
-        scores: NDArray[np.float32] = (weights @ counts.T).toarray()[:, 0]
-        return scores
+        Raises:
+            UserError: a file is absent, damaged or of other features.
+        """
+        letters = ChoiceModel.load(folder / LETTERS_NAME, len(LETTERS), len(LETTERS_QUERY))
+        meanings = ChoiceModel.load(folder / MEANINGS_NAME, len(MEANINGS), len(MEANINGS_QUERY))
+        return cls(reader, letters, meanings, encode)
 
-    @cached_property
-    def _bm25(self) -> tuple[CountVectorizer, "_Matrix"]:
-        vectoriser = CountVectorizer(stop_words="english", dtype=np.float32)
-        texts = [
-            " ".join((movie.title, *movie.cast, *movie.directors, movie.description or "")) for movie in self.movies
-        ]
-        counts = vectoriser.fit_transform(texts or ["none"]).tocsc()  # (N, V)
-        n = counts.shape[0]
-        lengths = np.asarray(counts.sum(axis=1))[:, 0]
-        present = np.diff(counts.indptr)
-        idf = np.log1p((n - present + 0.5) / (present + 0.5))
-        norm = _BM25_K1 * (1 - _BM25_B + _BM25_B * lengths / max(float(lengths.mean()), 1e-9))
-        column = np.repeat(np.arange(counts.shape[1]), present)
-        counts.data = idf[column] * counts.data * (_BM25_K1 + 1) / (counts.data + norm[counts.indices])
-        return vectoriser, counts.tocsr().astype(np.float32)
+    def resolve(self, queries: Sequence[str]) -> list[Resolution]:
+        """Rank the movies for each query; those that titles leave in doubt are encoded together."""
+        threshold = float(self.meanings.threshold)
+        read = [self.reader.read_letters(query) for query in queries]
+        chances = [self.letters.weigh(evidence.features, evidence.query) for evidence in read]
+        found = [Resolution(self._rank(*pair), threshold) for pair in zip(read, chances, strict=True)]
+        doubtful = [number for number, resolution in enumerate(found) if resolution.score < SURE]
+        vectors = self.encode([queries[number] for number in doubtful]) if self.encode and doubtful else None  # (Q, D)
+        for place, number in enumerate(doubtful):
+            vector = None if vectors is None else vectors[place]
+            evidence = self.reader.read_meanings(queries[number], read[number], chances[number], vector)
+            ranked = self._rank(evidence, self.meanings.weigh(evidence.features, evidence.query))
+            found[number] = Resolution(ranked, threshold)
+        return found
+
+    def _rank(self, evidence: Evidence, shares: NDArray[np.float32]) -> tuple[Candidate, ...]:
+        votes = [self.reader.movies[row].votes or 0 for row in evidence.rows]
+        order = sorted(range(len(shares)), key=lambda n: (-shares[n], -votes[n], evidence.rows[n]))[:MAX_CANDIDATES]
+        return tuple(Candidate(evidence.rows[n], float(shares[n]), evidence.said[evidence.rows[n]]) for n in order)
 
 
-_Matrix = NDArray[np.float32]  # a scipy.sparse matrix, which has no types
+def _label(evidence: Evidence, asked: Asked) -> Example:
+    """Say which candidate is meant."""
+    chosen = evidence.rows.index(asked.row) if asked.row in evidence.rows else NONE
+    return Example(evidence.features, evidence.query, chosen)

@@ -1,6 +1,9 @@
 """What is exported is what was trained, the untrained encoder stays where training harms, predict gives an index."""
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.modules.index import MovieIndex
 from moviebot.modules.retriever import ContrastiveRetriever
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6.6 with torch 2.13: https://github.com/Lightning-AI/pytorch-lightning/issues/21326
     "ignore:.isinstance.treespec, LeafSpec.:FutureWarning",
@@ -126,3 +130,26 @@ def test_predict_of_a_part_writes_no_index(tmp_path: Path, tiny_encoder: Path, p
     with pytest.raises(UserError, match=r"left out a part .* drop --trainer\.limit_predict_batches"):
         trainer.predict(ContrastiveRetriever(str(tiny_encoder)), data)
     assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_index_of_one(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path) -> None:
+    """By the command line, as a person would: Lightning starts the second process itself."""
+    for processes in (1, 2):
+        command = [
+            sys.executable, "-m", "moviebot", "predict", "--config", "configs/retriever/recommend_minilm.yaml",
+            "--model.init_args.base", str(tiny_encoder), "--data.init_args.data_dir", str(pairs_dir),
+            "--data.init_args.eval_batch_size", "5", "--trainer.default_root_dir", str(tmp_path / str(processes)),
+            "--trainer.accelerator", "cpu", "--trainer.devices", str(processes), "--trainer.logger", "false",
+        ]  # fmt: skip
+        if processes == 2:
+            command += ["--trainer.strategy", "ddp"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert ("2 processes" in done.stdout + done.stderr) == (processes == 2)
+    one, two = (MovieIndex.load(tmp_path / str(processes) / "predictions" / "index") for processes in (1, 2))
+    assert one.ids == two.ids
+    assert (one.catalogue_hash, one.encoder_hash) == (two.catalogue_hash, two.encoder_hash)
+    np.testing.assert_allclose(np.asarray(one.vectors), np.asarray(two.vectors), atol=1e-5)
+    assert sorted(path.name for path in (tmp_path / "2" / "predictions").iterdir()) == ["encoder", "index"]

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from moviebot.artefact import write_jsonl
+from moviebot.data.documents import movie_text
 from moviebot.data.pairs_datamodule import MoviePairsDataModule, limit_pairs, read_pairs
-from moviebot.data.schemas import Movie, write_catalogue
+from moviebot.data.schemas import SPLITS, Movie, Split, write_catalogue
 from moviebot.errors import UserError
 
 
@@ -37,14 +39,101 @@ def test_only_train_movies_are_trained_on(pairs_dir: Path, movies: list[Movie]) 
         assert not [text for text in texts if any(title in text for title in unseen)]
 
 
-def test_hard_negatives_are_the_remake_and_the_sequel(pairs_dir: Path) -> None:
+def test_hard_negatives_are_the_remake_and_near_spellings(pairs_dir: Path) -> None:
     data = open_data(pairs_dir, batch_size=8, hard_negatives=True)
-    found = {row.anchor: row.sample for row in data._find_hard_negatives().values()}
+    (part,) = data._build_parts(data.rows["train"])
+    found = {data.documents[int(tconst[2:]) - 1]: {row.sample for row in rows} for tconst, rows in part.rivals.items()}
     assert found == {
-        "The Red Lantern (1931)": "The Red Lantern (1987)",
-        "The Red Lantern (1987)": "The Red Lantern (1931)",
+        "The Red Lantern (1931)": {"The Red Lantern (1987)"},
+        "The Red Lantern (1987)": {"The Red Lantern (1931)"},
     }
     assert any((batch.labels == 0).any() for batch in data.train_dataloader())
+
+
+@pytest.mark.slow
+def test_mined_negatives_are_training_movies_other_than_the_movie(pairs_dir: Path, movies: list[Movie]) -> None:
+    data = open_data(pairs_dir, batch_size=8, mined_negatives=3, hard_negatives_drawn=2)
+    (part,) = data._build_parts(data.rows["train"])
+    assert len(part.rivals) == 8
+    for tconst, rows in part.rivals.items():
+        assert 1 <= len(rows) <= 3
+        assert tconst not in {row.tconst_sample for row in rows}
+        assert {row.tconst_sample for row in rows} <= {movie.tconst for movie in movies[:8]}
+    moons = {row.sample for row in part.rivals["tt0000006"]}
+    assert "Return to Paper Moons (2003)" in moons
+
+
+def test_typos_are_drawn_anew_in_the_title_alone(pairs_dir: Path, movies: list[Movie]) -> None:
+    data = open_data(pairs_dir, batch_size=8, typo_share=0.5)
+    loader = data.train_dataloader()
+    written = {row.anchor for row in data.rows["train"]}
+    typed = []
+    for epoch in range(4):
+        loader.set_epoch(epoch)  # type: ignore[union-attr]
+        typed.append([anchor for batch in loader for anchor in batch.anchors])
+    misspelt = [[anchor for anchor in anchors if anchor not in written] for anchors in typed]
+    assert 0.3 < sum(map(len, misspelt)) / sum(map(len, typed)) < 0.7
+    assert not set(misspelt[0]) & set(misspelt[1])
+    assert all(anchor.startswith(("who directed ", "how long is ", "What year did ")) for anchor in misspelt[0])
+    clean = open_data(pairs_dir, batch_size=8)
+    assert {anchor for batch in clean.train_dataloader() for anchor in batch.anchors} <= written
+
+
+def test_validation_is_misspelt_as_well_and_the_test_is_not(pairs_dir: Path) -> None:
+    def asked(split: Split) -> list[str]:
+        data = open_data(pairs_dir, "validate" if split == "val" else "test", typo_share=0.5)
+        queries = (data.val_dataloader() if split == "val" else data.test_dataloader())[1]
+        return sorted(text for batch in queries for text in batch.texts)
+
+    path = pairs_dir / "question_pairs.parquet"
+    written = {split: sorted({row.anchor for row in read_pairs(path, split) if row.label}) for split in SPLITS}
+    assert asked("test") == written["test"]
+    assert asked("val") == asked("val") != written["val"]
+    assert len(asked("val")) == len(written["val"])
+
+
+def test_settings_that_do_nothing_or_harm_are_refused_at_once(pairs_dir: Path) -> None:
+    with pytest.raises(UserError, match=r"typo_share=1\.5: give 0 to 1; hard_negatives_drawn=0: give 1 or more"):
+        open_data(pairs_dir, typo_share=1.5, hard_negatives_drawn=0)
+    with pytest.raises(UserError, match="described_pairs goes with task=question alone"):
+        open_data(pairs_dir, task="recommend", described_pairs=4)
+    with pytest.raises(UserError, match="mined_negatives goes with negatives=in_batch alone"):
+        open_data(pairs_dir, negatives="labelled", mined_negatives=4)
+
+
+def test_described_pairs_are_batches_of_their_own_of_training_movies(pairs_dir: Path, movies: list[Movie]) -> None:
+    data = open_data(pairs_dir, batch_size=4, described_pairs=100)
+    labels = {movie.label for movie in movies}
+    texts = {movie_text(movie).partition(" (")[0] for movie in movies[:8]}
+    plots = [batch for batch in data.train_dataloader() if not set(batch.samples) <= labels]
+    assert len(plots) == 2
+    for batch in plots:
+        assert not set(batch.samples) & labels
+        assert all(any(sample.startswith(title) for title in texts) for sample in batch.samples)
+        assert all("In " not in anchor or movies[0].title not in anchor for anchor in batch.anchors)
+
+
+def test_another_sources_text_is_what_is_told(tmp_path: Path, pairs_dir: Path, movies: list[Movie]) -> None:
+    shutil.copytree(pairs_dir, tmp_path, dirs_exist_ok=True)
+    told = "A mason carves a hidden door, and nobody in the harbour remembers who asked him to."
+    rows = [
+        {
+            "tconst": movie.tconst,
+            "description": told,
+            "source": "elsewhere",
+            "retrieved_at": "2026-01-01T00:00:00+00:00",
+        }
+        for movie in movies
+    ]
+    write_jsonl(tmp_path / "descriptions.jsonl", rows)
+    data = open_data(tmp_path, batch_size=4, described_pairs=100)
+    batches = list(data.train_dataloader())
+    anchors = [anchor for batch in batches for anchor in batch.anchors]
+    assert any("mason" in anchor or "harbour remembers" in anchor for anchor in anchors)
+    whole = {movie_text(movie) for movie in movies}
+    for batch in batches:
+        for anchor, sample in zip(batch.anchors, batch.samples, strict=True):
+            assert "mason" not in anchor or sample in whole, "nothing of the text is told, so nothing is left out"
 
 
 def test_evaluation_ranks_the_whole_catalogue(pairs_dir: Path, movies: list[Movie]) -> None:

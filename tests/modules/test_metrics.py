@@ -4,7 +4,14 @@ import pytest
 import torch
 from torchmetrics.classification import BinaryF1Score
 
-from moviebot.modules.metrics import CosineF1, TunedF1, build_pair_metrics, build_rank_metrics
+from moviebot.modules.metrics import (
+    RANKED_DEPTH,
+    CosineF1,
+    TunedF1,
+    append_missed,
+    build_pair_metrics,
+    build_rank_metrics,
+)
 
 
 def test_ranks_by_hand() -> None:
@@ -21,7 +28,27 @@ def test_ranks_by_hand() -> None:
         "val/hit@10": 0.6667,
         "val/hit@20": 0.6667,
         "val/mrr": 0.4444,
+        "val/ndcg@20": 0.5,  # (1 + 1 / log2(4) + 0) / 3
+        "val/recall@20": 0.6667,
     }
+
+
+def test_right_documents_beyond_the_ranking_are_counted() -> None:
+    """One of three right ones is first, one is beyond the K best: torchmetrics knows of it only if it is told."""
+    scores, target = torch.tensor([[2.9, 2.8], [2.9, 0.0]]), torch.tensor([[True, False], [False, False]])
+    scores, target = append_missed(scores, target, torch.tensor([3, 0]))
+    assert target.tolist() == [[True, False, True, True], [False] * 4]
+    assert (scores[0, 2:] < 2.8).all()
+    assert (scores[0, 2:] > 0).all()
+    filler = torch.arange(RANKED_DEPTH, 0, -1.0)[None] + 10  # a hundred wrong documents before the missed ones
+    ranked, right = append_missed(filler, torch.zeros(1, RANKED_DEPTH, dtype=torch.bool), torch.tensor([2]))
+    metrics = build_rank_metrics("test/")
+    metrics.update(ranked, right, torch.zeros_like(ranked, dtype=torch.long))
+    assert all(value == 0 for value in metrics.compute().values()), "a rank beyond 100 counts as none, for mrr too"
+    metrics.reset()
+    metrics.update(scores[:1], target[:1], torch.zeros(1, 4, dtype=torch.long))
+    assert metrics.compute()["test/hit@1"] == 1
+    assert metrics.compute()["test/ndcg@20"] < 1, "rank one is not the best possible where three are right"
 
 
 def test_pairs_by_hand() -> None:

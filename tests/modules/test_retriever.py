@@ -75,7 +75,7 @@ def test_fit_validate_test_predict(
     trainer = make_trainer(tmp_path, max_epochs=1)
     trainer.fit(retriever, data)
     results = trainer.test(retriever, data, verbose=False)  # one a loader
-    names = {"loss", "cosine", "f1", "f1_tuned", "hit@1", "hit@3", "hit@10", "hit@20", "mrr"}
+    names = {"loss", "cosine", "f1", "f1_tuned", "hit@1", "hit@3", "hit@10", "hit@20", "mrr", "ndcg@20", "recall@20"}
     merged = {key: value for result in results for key, value in result.items()}
     assert {f"test/{name}" for name in names} <= merged.keys()
     assert merged["test/hit@20"] == 1, "twelve movies: all are among the first twenty"
@@ -139,8 +139,9 @@ def test_resume_is_exact(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path, st
 
 def test_remake_is_ranked_and_seed_left_out(tiny_encoder: Path) -> None:
     """By hand: three documents; the query is the first one's own text."""
-    retriever = make_retriever(tiny_encoder).eval()
+    retriever = make_retriever(tiny_encoder)
     retriever.configure_model()
+    retriever.eval()  # after loading, which turns dropout on
     texts = ["the red lantern (1931)", "the red lantern (1987)", "salt and thunder (2008)"]
     retriever._step(DocumentBatch(texts, torch.tensor([0, 1, 2])), "val")
     query = QueryBatch([texts[0]], torch.tensor([0]), torch.tensor([[0, -1]]), torch.tensor([-1]))
@@ -168,6 +169,20 @@ def test_loss_and_batches_must_go_together(tmp_path: Path, tiny_encoder: Path, p
         trainer.fit(make_retriever(tiny_encoder, loss="contrastive"), make_data(pairs_dir))
 
 
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_emulated_bfloat16_is_refused(
+    tmp_path: Path, tiny_encoder: Path, pairs_dir: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool
+) -> None:
+    monkeypatch.setattr("moviebot.modules.precision.cpu_has_bf16", lambda: has_bf16)
+    trainer = make_trainer(tmp_path, max_steps=1, precision="bf16-mixed", limit_val_batches=0)
+    if has_bf16:
+        trainer.fit(make_retriever(tiny_encoder), make_data(pairs_dir))
+        assert trainer.global_step == 1
+        return
+    with pytest.raises(UserError, match=r"precision=bf16-mixed: this cpu only emulates bfloat16.*=32-true"):
+        trainer.fit(make_retriever(tiny_encoder), make_data(pairs_dir))
+
+
 def test_optimiser_steps_its_schedule_by_the_step(tmp_path: Path, tiny_encoder: Path, pairs_dir: Path) -> None:
     retriever = make_retriever(tiny_encoder, warmup_share=0.5)
     trainer = make_trainer(tmp_path, max_epochs=2, limit_val_batches=0, enable_checkpointing=False)
@@ -188,16 +203,73 @@ def test_every_trained_weight_gets_a_gradient(tiny_encoder: Path) -> None:
     assert idle == []
 
 
+def gradients(base: Path, batch: PairBatch, dropout: bool, **settings: object) -> tuple[float, Weights]:
+    """Return a training batch's loss and its gradients, from one random state."""
+    retriever = make_retriever(base, **settings)
+    retriever.configure_model()
+    if not dropout:
+        for module in retriever.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    torch.manual_seed(7)
+    anchors, samples = retriever._encode_pairs(batch)
+    loss = retriever.in_batch_loss(anchors, samples, batch.excluded)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in retriever.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("dropout", [False, True], ids=["no dropout", "dropout replayed"])
+def test_a_cached_gradient_is_the_plain_large_batchs(tiny_encoder: Path, pairs_dir: Path, dropout: bool) -> None:
+    """With dropout the plain side goes through in the same chunks, so that both draw the same masks."""
+    data = make_data(pairs_dir, batch_size=8)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    plain = gradients(tiny_encoder, batch, dropout, encode_chunk=3 if dropout else None)
+    cached = gradients(tiny_encoder, batch, dropout, gradient_cache_chunk=3)
+    assert cached[0] == pytest.approx(plain[0], rel=1e-5)
+    assert plain[1].keys() == cached[1].keys()
+    for name, gradient in plain[1].items():
+        torch.testing.assert_close(cached[1][name], gradient, rtol=1e-3, atol=1e-6)
+    # Not vacuous: the gradients are there, and the mean over small batches is another thing.
+    assert max(float(gradient.abs().max()) for gradient in plain[1].values()) > 1e-3
+    small = [
+        PairBatch(batch.anchors[part], batch.samples[part], batch.labels[part], batch.excluded[part, part])
+        for part in (slice(0, 4), slice(4, 8))
+    ]
+    apart = [gradients(tiny_encoder, piece, dropout)[1] for piece in small]
+    weight = max(plain[1], key=lambda name: float(plain[1][name].abs().max()))
+    mean = (apart[0][weight] + apart[1][weight]) / 2
+    assert (mean - plain[1][weight]).abs().max() > 10 * (cached[1][weight] - plain[1][weight]).abs().max() + 1e-5
+
+
+def test_a_cached_gradient_holds_one_chunk_at_a_time(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the graph keeps of the encoder: with the cache nothing but the vectors."""
+    texts = [f"night ferry number {number}" for number in range(24)]
+
+    def count_saved(**settings: object) -> int:
+        retriever = make_retriever(tiny_encoder, **settings)
+        retriever.configure_model()
+        saved: list[int] = []
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            saved.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            retriever._encode_chunks(texts)
+        return sum(saved)
+
+    assert count_saved(gradient_cache_chunk=4) < 0.05 * count_saved(encode_chunk=4)
+
+
 def test_a_batch_without_positives_does_not_count(
     tiny_encoder: Path, tmp_path: Path, pairs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The epoch's loss is the mean over the positives, wherever they fall; a mean over none would be NaN."""
     texts = ["night ferry (1962)", "winter wheat (2014)", "salt and thunder (2008)", "unfinished maps"]
     shown = torch.zeros(4, 4, dtype=torch.bool)
-    batches = [
-        PairBatch(texts, texts[::-1], torch.tensor(labels), shown, shown) for labels in ([1, 1, 1, 0], [1, 0, 0, 0])
-    ]
-    none = PairBatch(texts, texts[::-1], torch.zeros(4, dtype=torch.long), shown, shown)
+    batches = [PairBatch(texts, texts[::-1], torch.tensor(labels), shown) for labels in ([1, 1, 1, 0], [1, 0, 0, 0])]
+    none = PairBatch(texts, texts[::-1], torch.zeros(4, dtype=torch.long), shown)
     data = make_data(pairs_dir)
     data.setup("validate")
     documents, queries, _ = data.val_dataloader()

@@ -1,6 +1,12 @@
-"""A generator that says what it is told to."""
+"""A generator that says what it is told to, and the embedded sample's movies."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from moviebot.data.catalogue import CATALOGUE_NAME, build_catalogue
+from moviebot.data.schemas import Movie, read_catalogue
 
 
 class ScriptedGenerator:
@@ -17,3 +23,11 @@ class ScriptedGenerator:
     def stream(self, prompt: str) -> Iterator[str]:
         self.prompts.append(prompt)
         yield from self.reply(prompt).split(" ")
+
+
+@cache
+def sample_movies() -> tuple[Movie, ...]:
+    """Return the embedded catalogue."""
+    with tempfile.TemporaryDirectory() as folder:
+        build_catalogue(Path(folder), sample=True)
+        return tuple(read_catalogue(Path(folder) / CATALOGUE_NAME))

@@ -14,7 +14,7 @@ def test_loads_whole(bundle_folder: Path, movies: list[Movie]) -> None:
     assert bundle.movies == movies
     assert bundle.adapter is None
     assert bundle.title_index.ids == tuple(movie.tconst for movie in movies)
-    assert bundle.encode_labels(["Up"]).shape == (1, bundle.title_index.vectors.shape[1])
+    assert bundle.encode_questions(["Up"]).shape == (1, bundle.title_index.vectors.shape[1])
     manifest = yaml.safe_load((bundle_folder / "bundle.yaml").read_text())
     assert {"catalogue.parquet", "question_retriever", "recommend_retriever", "intent.npz"} <= manifest["parts"].keys()
 
@@ -47,7 +47,7 @@ def test_what_is_no_bundle_is_named(tmp_path: Path, copied: Path) -> None:
     (copied / "bundle.yaml").write_text("format: 99")
     with pytest.raises(UserError, match="another format"):
         load_bundle(copied)
-    (copied / "bundle.yaml").write_text("format: 1")
+    (copied / "bundle.yaml").write_text("format: 2")
     with pytest.raises(UserError, match="lacks an entry"):
         load_bundle(copied)
 
