@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moviebot.data.schemas import Movie
+from moviebot.data.splits import franchise_key, normalise_title
 from moviebot.rag.taste import NO_YEAR, Taste, measure_fame, measure_rating
 
 if TYPE_CHECKING:
     from scipy import sparse
 
 FEATURES = (
-    "text", "text squared", "text times fame", "text times years", "genres", "directors", "cast",
-    "years 3", "years 10", "fame", "fame squared", "fame gap", "rating", "unrated", "rating gap",
+    "text", "text squared", "text times fame", "text times years", "genres", "genres squared", "directors", "cast",
+    "title", "words", "words times text", "series", "years 3", "years 10", "later", "genres times years",
+    "fame", "fame squared", "known", "fame gap", "rating", "unrated", "rating gap",
     "taste", "taste squared", "taste times text", "taste times years", "taste times fame",
 )  # fmt: skip
+_KNOWN = 0.92  # the fame of 10,000 votes
 _MEASURED = 256  # movies whose cosines tell an encoder's scale
 
 
@@ -40,6 +43,10 @@ class PairFeatures:
         self._genres = _weigh([movie.genres for movie in movies])
         self._directors = _weigh([movie.directors for movie in movies])
         self._cast = _weigh([movie.cast for movie in movies])
+        self._titles = _weigh([normalise_title(movie.title).split() for movie in movies])
+        self._words = _weigh_words([movie.description or "" for movie in movies])
+        keys = [franchise_key(movie.title) or movie.tconst for movie in movies]
+        self._series = np.unique(keys, return_inverse=True)[1]
         self._years = np.array([movie.year or NO_YEAR for movie in movies], dtype=np.float32)
         self._centre, self._spread = _measure_cosines(vectors)
 
@@ -54,11 +61,14 @@ class PairFeatures:
             taste = self._taste @ self._taste[seed]
         gap = np.abs(self._years - self._years[seed])
         near = np.exp(-gap / 10)
+        genres, words = _multiply(self._genres, seed), _multiply(self._words, seed)
         columns = (
-            text, text**2, text * self._fame, text * near, _multiply(self._genres, seed),
-            _multiply(self._directors, seed), _multiply(self._cast, seed), np.exp(-gap / 3), near,
-            self._fame, self._fame**2, np.abs(self._fame - self._fame[seed]), self._rating, self._unrated,
-            np.abs(self._rating - self._rating[seed]),
+            text, text**2, text * self._fame, text * near, genres, genres**2,
+            _multiply(self._directors, seed), _multiply(self._cast, seed), _multiply(self._titles, seed),
+            words, words * text, self._series == self._series[seed],
+            np.exp(-gap / 3), near, self._years > self._years[seed], genres * near,
+            self._fame, self._fame**2, np.maximum(self._fame - _KNOWN, 0), np.abs(self._fame - self._fame[seed]),
+            self._rating, self._unrated, np.abs(self._rating - self._rating[seed]),
             taste, taste**2, taste * text, taste * near, taste * self._fame,
         )  # fmt: skip
         features = np.empty((len(nothing), len(columns)), dtype=np.float32, order="F")
@@ -92,6 +102,18 @@ def _weigh(tokens: Sequence[Sequence[str]]) -> "sparse.csc_matrix":
     if not any(tokens):
         return sparse.csc_matrix((len(tokens), 1), dtype=np.float32)
     return sparse.csc_matrix(TfidfVectorizer(analyzer=_identity, dtype=np.float32).fit_transform(tokens))
+
+
+def _weigh_words(texts: Sequence[str]) -> "sparse.csc_matrix":
+    """Return ``(N, words)`` unit rows; words that a fifth of the texts hold tell nothing."""
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(stop_words="english", sublinear_tf=True, max_df=0.2, dtype=np.float32)
+    try:
+        return sparse.csc_matrix(words.fit_transform(texts))
+    except ValueError:  # no word is rare enough to tell movies apart
+        return sparse.csc_matrix((len(texts), 1), dtype=np.float32)
 
 
 def _multiply(tokens: "sparse.csc_matrix", seed: int) -> NDArray[np.float32]:
