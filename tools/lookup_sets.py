@@ -114,11 +114,12 @@ def read_absent(data: Path, movies: Sequence[Movie], count: int, seed: int) -> l
 
 def widen_table(data: Path, movies: Sequence[Movie], count: int) -> list[Movie]:
     """Add titles of Wikipedia's extracts and of IMDb's beginning to the table, up to ``count`` movies."""
-    taken = {normalise_title(movie.label) for movie in movies}
+    taken = {normalise_title(movie.label) for movie in movies} | {movie.tconst for movie in movies}
     wide = list(movies)
     for movie in (*_read_extracts(data), *_read_basics(data)):
-        if len(wide) < count and (label := normalise_title(movie.label)) not in taken:
-            taken.add(label)
+        names = {normalise_title(movie.label), movie.tconst}
+        if len(wide) < count and not names & taken:
+            taken |= names
             wide.append(movie)
     return wide
 
