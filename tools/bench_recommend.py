@@ -1,6 +1,6 @@
 """What of what people liked is among the twenty, for movies that no training list names?
 
-    python tools/bench_recommend.py --data DATA --vectors texts.npy --movielens DIR --inspired inspired_dev.tsv ...
+    PYTHONPATH=. python tools/bench_recommend.py --data DATA --work DIR --movielens DIR --inspired inspired_dev.tsv ...
 
 Movies are in five folds by series. A seed is ranked by a scorer fitted without its fold: no movie of the fold is in a
 training list, as seed or as recommended. Lists for training are made of MovieLens' ratings; `*_neighbours_dev.jsonl`
@@ -29,16 +29,19 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from moviebot.data.documents import movie_text
 from moviebot.data.movielens import Likes, find_movielens, read_likes
 from moviebot.data.movielens_teacher import rank_liked
-from moviebot.data.schemas import Movie, read_catalogue
 from moviebot.data.recommendations import ContentRecommender
+from moviebot.data.schemas import Movie, read_catalogue
 from moviebot.data.splits import group_movies, split_movies
+from moviebot.pretrained import MINILM, resolve_model
 from moviebot.rag.candidates import CandidateRanker
 from moviebot.rag.pair_features import FEATURES
 from moviebot.rag.pair_fit import fit_pair_scorer
 from moviebot.rag.pair_scorer import PairScorer
 from moviebot.rag.titles import TitleIndex
+from tools.kept_index import keep_index
 
 FOLDS = 5
 DRAWS = 1000
@@ -66,7 +69,9 @@ def main() -> None:
     """Measure and print."""
     arguments = _parse()
     movies = read_catalogue(arguments.data / "catalogue.parquet")
-    vectors = np.load(arguments.vectors).astype(np.float32)
+    untuned, catalogue = Path(resolve_model(MINILM)), arguments.data / "catalogue.parquet"
+    texts = {movie.tconst: movie_text(movie) for movie in movies}
+    vectors = keep_index(arguments.encoder or untuned, texts, catalogue, arguments.work / "texts").vectors
     likes = read_likes(find_movielens(arguments.movielens), movies)
     lists = _list_liked(likes, movies)
     if arguments.fit:
@@ -82,7 +87,8 @@ def main() -> None:
     talked = [case for path in arguments.inspired for case in slices[path.stem]]
     slices["INSPIRED, seed in no list"] = [case for case in talked if case.seed not in lists]
     slices = {name: cases for name, cases in slices.items() if cases}
-    mix = vectors if arguments.mix_vectors is None else np.load(arguments.mix_vectors).astype(np.float32)
+    told = {movie.tconst: _write_plainly(movie) for movie in movies}
+    mix = keep_index(untuned, told, catalogue, arguments.work / "mix").vectors
     found: dict[tuple[str, str], list[tuple[Case, list[int]]]] = {}
     cold = "MovieLens, unseen seed without votes and rating"
     for name, cases in slices.items():
@@ -152,13 +158,9 @@ _SETTINGS = (
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with catalogue.parquet")
-    parser.add_argument(
-        "--vectors", type=Path, required=True, help="movie_text embeddings (.npy), the catalogue's rows"
-    )
+    parser.add_argument("--encoder", type=Path, help="the recommend retriever; MiniLM as it comes where not given")
+    parser.add_argument("--work", type=Path, required=True, help="embeddings are kept here for the next run")
     parser.add_argument("--movielens", type=Path, required=True, help="folder with ratings, links, movies, neighbours")
-    parser.add_argument(
-        "--mix_vectors", type=Path, help='untuned MiniLM over "title (year) genres by directors. description" (.npy)'
-    )
     parser.add_argument("--fit", action="store_true", help="print the default weights and nothing else")
     parser.add_argument("--inspired", type=Path, nargs="*", default=[], help="INSPIRED .tsv files")
     return parser.parse_args()
@@ -197,7 +199,7 @@ def _fuse_facts(movies: Sequence[Movie], vectors: NDArray[np.float32]) -> Callab
     fame = np.log10(1.0 + np.array([movie.votes or 0 for movie in movies]))
 
     def score(seed: int) -> NDArray[np.float64]:
-        scores = vectors @ vectors[seed] + 0.05 * fame
+        scores: NDArray[np.float64] = vectors @ vectors[seed] + 0.05 * fame
         for _, ranked in content.rank([movies[seed].tconst], 200):
             for place, tconst in enumerate(ranked):
                 scores[rows[tconst]] += 40 / (60 + place)
@@ -215,6 +217,12 @@ def _print_weights(movies: Sequence[Movie], vectors: NDArray[np.float32], lists:
         sys.exit(f"bench_recommend: {len(training)} lists are too few")
     print(f"{len(training)} lists of training movies:")
     print(json.dumps({n: float(f"{w:.3g}") for n, w in zip(FEATURES, scorer.weights.tolist(), strict=True) if w}))
+
+
+def _write_plainly(movie: Movie) -> str:
+    """The text of the simple mix."""
+    genres, directors = ", ".join(movie.genres), ", ".join(movie.directors)
+    return f"{movie.label} {genres} by {directors}. {movie.description or ''}".strip()
 
 
 def _list_liked(likes: Likes, movies: Sequence[Movie]) -> dict[int, list[int]]:

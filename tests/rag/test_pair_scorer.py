@@ -55,6 +55,8 @@ def test_is_the_same_after_a_file(scorer: PairScorer, tmp_path: Path) -> None:
     scorer.save(path)
     loaded = PairScorer.load(path)
     np.testing.assert_array_equal(loaded.weights, scorer.weights)
+    assert loaded.taste is not None
+    assert scorer.taste is not None
     np.testing.assert_array_equal(loaded.taste.projection, scorer.taste.projection)
     assert loaded.taste.genres == scorer.taste.genres
 
