@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 FEATURES = (
     "text", "text squared", "text times fame", "text times years", "genres", "genres squared", "directors", "cast",
     "title", "words", "words times text", "series", "years 3", "years 10", "later", "genres times years",
-    "fame", "fame squared", "known", "fame gap", "rating", "unrated", "rating gap",
+    "fame", "fame squared", "well known", "fame gap", "rating", "unrated", "rating gap",
     "taste", "taste squared", "taste times text", "taste times years", "taste times fame",
 )  # fmt: skip
-_KNOWN = 0.92  # the fame of 10,000 votes
+_WELL_KNOWN = 0.92  # the fame of 10,000 votes
+_ALIKE = 20
 _MEASURED = 256  # movies whose cosines tell an encoder's scale
 
 
@@ -39,6 +40,7 @@ class PairFeatures:
         self._vectors = vectors
         self._taste = None if taste is None or vectors is None else taste.place(movies, vectors)  # (N, K)
         self._fame, self._rating = measure_fame(movies), measure_rating(movies)
+        self._voted = np.array([movie.votes is not None for movie in movies])
         self._unrated = np.array([movie.rating is None for movie in movies], dtype=np.float32)
         self._genres = _weigh([movie.genres for movie in movies])
         self._directors = _weigh([movie.directors for movie in movies])
@@ -54,9 +56,12 @@ class PairFeatures:
         """Return ``(N, F)``, in the order of ``FEATURES``: a seed with every movie."""
         nothing = np.zeros(len(self._years), dtype=np.float32)
         text = taste = nothing
+        fame, rating = float(self._fame[seed]), float(self._rating[seed])
         if self._vectors is not None:
             # In spreads of the catalogue's cosines: weights then hold for an encoder that spreads them otherwise.
             text = (self._vectors @ self._vectors[seed] - self._centre) / self._spread
+            if not self._voted[seed]:
+                fame, rating = self._guess_votes(text)
         if self._taste is not None:
             taste = self._taste @ self._taste[seed]
         gap = np.abs(self._years - self._years[seed])
@@ -67,14 +72,23 @@ class PairFeatures:
             _multiply(self._directors, seed), _multiply(self._cast, seed), _multiply(self._titles, seed),
             words, words * text, self._series == self._series[seed],
             np.exp(-gap / 3), near, self._years > self._years[seed], genres * near,
-            self._fame, self._fame**2, np.maximum(self._fame - _KNOWN, 0), np.abs(self._fame - self._fame[seed]),
-            self._rating, self._unrated, np.abs(self._rating - self._rating[seed]),
+            self._fame, self._fame**2, np.maximum(self._fame - _WELL_KNOWN, 0), np.abs(self._fame - fame),
+            self._rating, self._unrated, np.abs(self._rating - rating),
             taste, taste**2, taste * text, taste * near, taste * self._fame,
         )  # fmt: skip
         features = np.empty((len(nothing), len(columns)), dtype=np.float32, order="F")
         for number, column in enumerate(columns):
             features[:, number] = column
         return features
+
+    def _guess_votes(self, text: NDArray[np.float32]) -> tuple[float, float]:
+        """Return what fame and rating a movie without votes may come to: those of the movies told most alike."""
+        likeness = np.where(self._voted, text, -np.inf)
+        count = min(_ALIKE, int(self._voted.sum()))
+        if not count:
+            return 0.0, float(self._rating.mean())
+        alike = np.argpartition(-likeness, count - 1)[:count]
+        return float(self._fame[alike].mean()), float(self._rating[alike].mean())
 
     def score(self, seeds: Sequence[int], weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return ``(N,)`` log odds, the mean over the seeds."""

@@ -43,7 +43,10 @@ class Taste:
             movies: any movies, rated or not.
             vectors: ``(N, D)`` embeddings of their texts.
         """
-        placed = (write_facts(movies, vectors, self.genres) - self.centre) @ self.projection
+        facts = write_facts(movies, vectors, self.genres) - self.centre
+        unknown = np.array([[movie.votes is None, movie.rating is None] for movie in movies])
+        facts[:, -2:][unknown] = 0.0  # a movie that nobody has rated yet is taken for a common one, not for a bad one
+        placed = facts @ self.projection
         return np.asarray(placed / (np.linalg.norm(placed, axis=1, keepdims=True) + 1e-9), dtype=np.float32)
 
 
