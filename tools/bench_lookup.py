@@ -18,13 +18,13 @@ import numpy as np
 
 from moviebot.data.documents import story_text
 from moviebot.data.schemas import Movie, read_catalogue, write_catalogue
-from moviebot.errors import UserError
 from moviebot.evaluation.bootstrap import measure_mean
 from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.modules.index import MovieIndex
 from moviebot.pretrained import MINILM, resolve_model
 from moviebot.rag.evidence import EvidenceReader
 from moviebot.rag.resolver import MovieResolver, Resolution
+from tools.kept_index import keep_index
 from tools.lookup_rivals import (
     DEPTH,
     Rank,
@@ -123,16 +123,8 @@ def _list_rivals(given: argparse.Namespace, movies: Sequence[Movie]) -> list[tup
 
 
 def _index(encoder: Path, movies: Sequence[Movie], texts: Sequence[str], catalogue: Path, work: Path) -> MovieIndex:
-    """Encode texts, or read what an earlier run encoded."""
-    try:
-        previous = MovieIndex.load(work)
-    except UserError:
-        previous = None
     documents = {movie.tconst: text for movie, text in zip(movies, texts, strict=True)}
-    index = MovieIndex.build(encoder, documents, catalogue, previous=previous)
-    work.parent.mkdir(parents=True, exist_ok=True)
-    index.save(work)
-    return MovieIndex.load(work)
+    return keep_index(encoder, documents, catalogue, work)
 
 
 def _fit(folder: Path, movies: Sequence[Movie], catalogue: Path, work: Path) -> MovieResolver:

@@ -20,12 +20,14 @@ from sentence_transformers import SentenceTransformer
 from moviebot import __version__
 from moviebot.artefact import hash_path, write_whole
 from moviebot.data.documents import movie_text, story_text
-from moviebot.data.schemas import Movie, read_catalogue
+from moviebot.data.schemas import Movie, read_catalogue, read_recommendations
 from moviebot.errors import UserError
 from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.modules.index import MovieIndex
 from moviebot.rag.evidence import EvidenceReader
 from moviebot.rag.intent import IntentClassifier
+from moviebot.rag.pair_fit import fit_pair_scorer
+from moviebot.rag.pair_scorer import PairScorer
 from moviebot.rag.resolver import MovieResolver
 
 logger = logging.getLogger(__name__)
@@ -34,10 +36,14 @@ _FORMAT = 2
 CATALOGUE, INTENT, ADAPTER = "catalogue.parquet", "intent.npz", "adapter"
 QUESTION_RETRIEVER, RECOMMEND_RETRIEVER = "question_retriever", "recommend_retriever"
 TITLE_INDEX, STORY_INDEX, TEXT_INDEX = "title_index", "story_index", "text_index"
-RESOLVER = "resolver"
+RESOLVER, PAIR_SCORER = "resolver", "pair_scorer.npz"
 # What the models were trained on. Only its hashes are in the bundle, so that `evaluate` knows whether it is the same.
-DATA_FILES = ("qa.jsonl", "recommendations.jsonl", "question_pairs.parquet", "recommend_pairs.parquet")
-_PARTS = (CATALOGUE, QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, TITLE_INDEX, STORY_INDEX, TEXT_INDEX, INTENT, RESOLVER)
+RECOMMENDATIONS = "recommendations.jsonl"
+DATA_FILES = ("qa.jsonl", RECOMMENDATIONS, "question_pairs.parquet", "recommend_pairs.parquet")
+_PARTS = (
+    CATALOGUE, QUESTION_RETRIEVER, RECOMMEND_RETRIEVER, TITLE_INDEX, STORY_INDEX, TEXT_INDEX, INTENT, RESOLVER,
+    PAIR_SCORER,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,11 @@ class Bundle:
         """What finds the movie a query means, loaded at first use."""
         reader = EvidenceReader(self.movies, self.title_index, self.story_index)
         return MovieResolver.load(self.folder / RESOLVER, reader, self.encode_questions)
+
+    @cached_property
+    def pair_scorer(self) -> PairScorer:
+        """What tells how likely who likes one movie likes another, loaded at first use."""
+        return PairScorer.load(self.folder / PAIR_SCORER)
 
     def encode_questions(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts, ``(N, D)``, for a search among the movies' labels and descriptions."""
@@ -153,6 +164,7 @@ def build_bundle(
             previous = _open_index(out, name)
             MovieIndex.build(folder / retriever, documents, folder / CATALOGUE, previous=previous).save(folder / name)
         _fit_models(folder, movies)
+        _fit_pairs(folder, movies, data / RECOMMENDATIONS)
         parts = [*_PARTS, ADAPTER] if adapter is not None else _PARTS
         manifest = {
             "format": _FORMAT,
@@ -236,6 +248,20 @@ def _fit_models(folder: Path, movies: Sequence[Movie]) -> None:
     labels, stories = (MovieIndex.load(folder / name) for name in (TITLE_INDEX, STORY_INDEX))
     (folder / RESOLVER).mkdir()
     MovieResolver.fit(EvidenceReader(movies, labels, stories), encode).save(folder / RESOLVER)
+
+
+def _fit_pairs(folder: Path, movies: Sequence[Movie], path: Path) -> None:
+    """Fit what ranks recommendations to the training lists of people and language models, where there are enough."""
+    row = {movie.tconst: number for number, movie in enumerate(movies)}
+    # The template teacher computes its lists from the movies' facts: they tell nothing of what people like.
+    taught = [one for one in read_recommendations(path) if one.source != "template"] if path.is_file() else []
+    lists = {
+        row[one.tconst]: [row[other] for other in one.recommended if other in row]
+        for one in taught
+        if one.split == "train" and one.tconst in row
+    }
+    scorer = fit_pair_scorer(movies, MovieIndex.load(folder / TEXT_INDEX).vectors, lists)
+    (scorer or PairScorer.default()).save(folder / PAIR_SCORER)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

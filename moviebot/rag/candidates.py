@@ -1,7 +1,7 @@
 """The up to 20 movies that a recommend prompt offers.
 
-For a person who names movies they like: what is near them by the recommend retriever's embedding, by what they share
-(people, genres, words), and what many people voted for. For a person who names none: what fits the genres, people,
+For a person who names movies they like: what people who like them like, as a
+:class:`~moviebot.rag.pair_scorer.PairScorer` foretells it. For a person who names none: what fits the genres, people,
 years and words of the request. A request may do both ("I loved Heat. I'm looking for a comedy").
 
 Shapes: N movies, S seeds, D embedding.
@@ -13,23 +13,19 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from moviebot.data.recommendations import ContentRecommender
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import franchise_key, group_movies, normalise_title
 from moviebot.rag.constraints import Constraints
 from moviebot.rag.diversity import pick_diverse
-from moviebot.rag.pair_scorer import PairFeatures, PairScorer
+from moviebot.rag.pair_features import PairFeatures
+from moviebot.rag.pair_scorer import PairScorer
 from moviebot.rag.titles import TitleIndex
 
 MAX_CANDIDATES = 20
 MAX_SEEDS = 8
-_POOL = 200  # places of the shared-facts ranking that count
-_RANK_OFFSET = 60.0  # reciprocal rank fusion's constant, Cormack et al. (2009)
-# Weights of the parts, chosen by hit@20 on MovieLens neighbours (the development half).
-_CONTENT_WEIGHT = 40.0
-_FAME_WEIGHT = 0.05
-_WISH_WEIGHT = 4.0  # log odds of a wish met, beside a fitted scorer's
-_SERIES_WEIGHT = 20.0  # outweighs everything else where the rest of a series is asked for
+_FAME_WEIGHT = 0.15  # of log10 of the votes beside a cosine, where no movie is named
+_WISH_WEIGHT = 10.0  # log odds of a wish met
+_SERIES_WEIGHT = 100.0  # outweighs everything else where the rest of a series is asked for
 DIVERSITY = 0.1  # see pick_diverse; `tools/bench_recommend.py` tells its cost
 _SERIES = re.compile(r"\b(?:sequels?|prequels?|series|franchise|saga|trilogy|next (?:one|part|film|movie))\b", re.I)
 _YEARS = re.compile(r"(?<!\d)(?:18|19|20)\d\d(?!\d)(?!['’]?s)")
@@ -54,7 +50,7 @@ class CandidateRanker:
         movies: the catalogue.
         titles: for the people named in a request.
         vectors: ``(N, D)`` embeddings of the movies' texts, or None to go without.
-        scorer: fitted on people's lists; None, or no vectors, to rank by shared facts.
+        scorer: how likely who likes one movie likes another; :meth:`PairScorer.default` where None.
     """
 
     def __init__(
@@ -67,10 +63,8 @@ class CandidateRanker:
         self.movies = movies
         self.titles = titles
         self.vectors = vectors
-        self.scorer = scorer
-        self._pairs = None if scorer is None or vectors is None else PairFeatures(movies, vectors, scorer.taste)
-        self._content = ContentRecommender(movies)
-        self._rows = {movie.tconst: row for row, movie in enumerate(movies)}
+        self.scorer = scorer or PairScorer.default()
+        self._pairs = PairFeatures(movies, vectors, self.scorer.taste)
         self._genres = [frozenset(normalise_title(genre) for genre in movie.genres) for movie in movies]
         self._known_genres = frozenset().union(*self._genres)
         votes = np.array([movie.votes or 0 for movie in movies], dtype=np.float32)
@@ -117,15 +111,11 @@ class CandidateRanker:
 
     def _score(self, query: str, seeds: Sequence[int], query_vector: NDArray[np.float32] | None) -> NDArray[np.float64]:
         wishes = self._match_wishes(query)
-        if seeds and self._pairs is not None and self.scorer is not None:
+        if seeds:
             return self._pairs.score(seeds, self.scorer.weights) + _WISH_WEIGHT * wishes
         score = _FAME_WEIGHT * self._fame + wishes
-        if seeds:
-            score = score + self._match_seeds(seeds)
-        else:
-            score = score + 2 * _FAME_WEIGHT * self._fame
-            if self.vectors is not None and query_vector is not None:
-                score = score + self.vectors @ query_vector
+        if self.vectors is not None and query_vector is not None:
+            score = score + self.vectors @ query_vector
         return score.astype(np.float64)
 
     def _drop_repetitions(
@@ -153,15 +143,6 @@ class CandidateRanker:
         """Return ``(N,)`` whether a movie is of a seed's series, by title."""
         keys = {franchise_key(self.movies[row].title) for row in seeds}
         return np.array([franchise_key(movie.title) in keys for movie in self.movies])
-
-    def _match_seeds(self, seeds: Sequence[int]) -> NDArray[np.float64]:
-        score = np.zeros(len(self.movies))
-        if self.vectors is not None:
-            score += np.asarray(self.vectors[seeds].mean(axis=0) @ self.vectors.T)  # (N,)
-        for _, ranked in self._content.rank([self.movies[row].tconst for row in seeds], _POOL):
-            for place, tconst in enumerate(ranked):
-                score[self._rows[tconst]] += _CONTENT_WEIGHT / (_RANK_OFFSET + place) / len(seeds)
-        return score
 
     def _match_wishes(self, query: str) -> NDArray[np.float64]:
         """Score what a request asks for in so many words: genres, people, years."""

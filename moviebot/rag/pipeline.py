@@ -54,7 +54,7 @@ class MovieBot:
         self.generator = generator
         self.resolver = bundle.resolver
         self.titles = self.resolver.reader.titles
-        self.ranker = CandidateRanker(bundle.movies, self.titles, bundle.text_index.vectors)
+        self.ranker = CandidateRanker(bundle.movies, self.titles, bundle.text_index.vectors, bundle.pair_scorer)
         self.conversations = Conversations()
         self._row_of = {movie.tconst: row for row, movie in enumerate(bundle.movies)}
 

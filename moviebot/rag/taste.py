@@ -18,7 +18,7 @@ TASTE_SIZE = 48  # K
 RIDGE = 10.0
 SELF_WEIGHT = 0.5  # of a movie's likeness to itself, as a share of the mean movie's links; steadies rarely listed ones
 _DECADES = np.arange(1930, 2021, 10)
-_NO_YEAR = 1990
+NO_YEAR = 1990
 _NO_RATING = 6.2  # the real table's mean
 
 
@@ -43,7 +43,10 @@ class Taste:
             movies: any movies, rated or not.
             vectors: ``(N, D)`` embeddings of their texts.
         """
-        placed = (write_facts(movies, vectors, self.genres) - self.centre) @ self.projection
+        facts = write_facts(movies, vectors, self.genres) - self.centre
+        unknown = np.array([[movie.votes is None, movie.rating is None] for movie in movies])
+        facts[:, -2:][unknown] = 0.0  # a movie that nobody has rated yet is taken for a common one, not for a bad one
+        placed = facts @ self.projection
         return np.asarray(placed / (np.linalg.norm(placed, axis=1, keepdims=True) + 1e-9), dtype=np.float32)
 
 
@@ -72,7 +75,7 @@ def write_facts(movies: Sequence[Movie], vectors: NDArray[np.float32], genres: S
     for row, movie in enumerate(movies):
         known = [column[genre] for genre in movie.genres if genre in column]
         has[row, known] = 1 / np.sqrt(max(len(known), 1))
-    years = np.array([movie.year or _NO_YEAR for movie in movies], dtype=np.float32)
+    years = np.array([movie.year or NO_YEAR for movie in movies], dtype=np.float32)
     bumps = np.exp(-(((years[:, None] - _DECADES) / 10) ** 2))
     others = np.stack([measure_fame(movies), measure_rating(movies)], axis=1)
     return np.hstack([vectors, has, bumps, others]).astype(np.float32)

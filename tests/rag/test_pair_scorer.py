@@ -7,7 +7,9 @@ from moviebot.data.schemas import Movie
 from moviebot.errors import UserError
 from moviebot.rag.candidates import CandidateRanker
 from moviebot.rag.constraints import Constraints
-from moviebot.rag.pair_scorer import PairScorer, fit_pair_scorer
+from moviebot.rag.pair_features import FEATURES, PairFeatures
+from moviebot.rag.pair_fit import fit_pair_scorer
+from moviebot.rag.pair_scorer import PairScorer
 from moviebot.rag.titles import TitleIndex
 
 SIZE = 600
@@ -54,6 +56,8 @@ def test_is_the_same_after_a_file(scorer: PairScorer, tmp_path: Path) -> None:
     scorer.save(path)
     loaded = PairScorer.load(path)
     np.testing.assert_array_equal(loaded.weights, scorer.weights)
+    assert loaded.taste is not None
+    assert scorer.taste is not None
     np.testing.assert_array_equal(loaded.taste.projection, scorer.taste.projection)
     assert loaded.taste.genres == scorer.taste.genres
 
@@ -76,3 +80,18 @@ def test_one_film_of_a_series_unless_asked() -> None:
     assert len(ranker.rank("", [0])) == 1
     assert len(ranker.rank("", [1])) == 2
     assert ranker.rank("more of the series please", [1])[:3] == [2, 3, 4]
+
+
+def test_a_movie_that_nobody_has_rated_yet_is_no_obscure_one() -> None:
+    """Two kinds of movies, famous ones told one way and obscure ones another: the text tells which a new one is."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(201, 16)).astype(np.float32)
+    vectors[:, 0] += np.where(np.arange(201) < 100, 3.0, -3.0)
+    vectors[200, 0] = 3.0
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    movies = [Movie(f"tt{n}", f"A{n}", year=2000, votes=500_000 if n < 100 else 9, rating=7.0) for n in range(200)]
+    movies.append(Movie("tt200", "New", year=2000))
+    gap = np.zeros(len(FEATURES), dtype=np.float32)
+    gap[FEATURES.index("fame gap")] = -1.0
+    score = PairFeatures(movies, vectors, None).score([200], gap)
+    assert score[:100].min() > score[100:200].max()
