@@ -41,6 +41,7 @@ BASE = 4000  # movies of the catalogue that the large table is made from
 _CHUNK = 50_000
 _DIRECTION = (0.2, 0.9)  # how far from one label towards another a made one lies
 _NOISE = 0.01
+_PAUSE = 0.1  # seconds: threads of a library's matrix product spin on for a while, and would take the next one's core
 Floats = NDArray[np.float32]
 
 
@@ -91,6 +92,7 @@ def _take_turns(ours: Callable[[], object], peer: Callable[[], object], repeat: 
     for _ in range(repeat):
         pair = []
         for call in (ours, peer):
+            time.sleep(_PAUSE)
             start = time.perf_counter()
             call()
             pair.append(1000 * (time.perf_counter() - start))
