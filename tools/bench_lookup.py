@@ -36,6 +36,7 @@ from tools.lookup_rivals import (
 from tools.lookup_sets import (
     Case,
     make_aliases,
+    make_originals,
     make_remakes,
     make_typos,
     read_absent,
@@ -192,15 +193,24 @@ def _print_abstentions(
 
 
 def _measure_wide(given: argparse.Namespace, movies: Sequence[Movie]) -> None:
-    """Measure misspelt titles of the same movies among more."""
+    """Measure misspelt titles of the same movies among more, and these by their titles in their own language."""
     wide = widen_table(given.sets, movies, given.wide)
     catalogue = given.work / "wide.parquet"
     write_catalogue(catalogue, wide)
     resolver = _fit(given.encoder, wide, catalogue, given.work / "wide")
-    cases = make_typos(movies, wide, given.cases, 1)
-    name = f"misspelt titles among {len(wide):,}"
-    places: Hits = {(name, "n-grams of letters"): _place(rank_by_ngrams(wide)([c.query for c in cases]), cases, wide)}
-    places[name, "moviebot"] = _place([list(one.rows) for one in _resolve(resolver, cases, name)], cases, wide)
+    places: Hits = {}
+    for what, cases in (
+        ("misspelt titles", make_typos(movies, wide, given.cases, 1)),
+        ("original titles, translated in the table,", make_originals(wide, given.cases, 1)),
+    ):
+        name, queries = f"{what} among {len(wide):,}", [case.query for case in cases]
+        for system, rank in (
+            ("longest title", rank_by_longest_title(wide)),
+            ("BM25, labels", rank_by_bm25([movie.label for movie in wide])),
+            ("n-grams of letters", rank_by_ngrams(wide)),
+        ):
+            places[name, system] = _place(rank(queries), cases, wide)
+        places[name, "moviebot"] = _place([list(one.rows) for one in _resolve(resolver, cases, name)], cases, wide)
     _print_slices(places)
 
 

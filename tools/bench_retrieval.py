@@ -2,9 +2,9 @@
 
     python tools/bench_retrieval.py --data DATA [--encoder FOLDER] [--rows 700000]
 
-The table is made: labels' vectors are drawn along the lines between pairs of the catalogue's, and titles, people and
-descriptions are put together from the catalogue's words, so that their statistics are a real table's. What is compared
-takes turns, and the median of the repetitions' ratios is told. Prints Markdown.
+The table is made: vectors of labels and of descriptions are drawn along the lines between pairs of the catalogue's, and
+titles, people and descriptions are put together from the catalogue's words, so that their statistics are a real
+table's. What is compared takes turns, and the median of the repetitions' ratios is told. Prints Markdown.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main() -> None:
     encoder = load_encoder(given.encoder or Path(resolve_model(MINILM)))
     print(f"{psutil.cpu_count()} cores, {given.rows:,} rows made of {len(movies):,} movies, k = {K}")
     print("\n| what | peer | ratio of times | here, ms | peer, ms |\n| --- | --- | --- | --- | --- |")
-    labels = _measure_encoding(encoder, movies, given.repeat)
+    labels, stories = _measure_encoding(encoder, movies, given.repeat)
     queries = encode_texts(encoder, [one.query for one in make_queries(movies, range(len(movies)), 2 * MANY)])
     vectors = _make_vectors(labels, given.rows)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,8 @@ def main() -> None:
         _measure_search(index, vectors, queries, given.repeat)
         _measure_memory(Path(folder) / "index", vectors.nbytes)
         if not given.search_only:
-            _measure_whole(encoder, movies, index, given.rows)
+            descriptions = _build(_make_vectors(stories, given.rows), Path(folder) / "descriptions")
+            _measure_whole(encoder, movies, (labels, stories), (index, descriptions))
 
 
 def _parse() -> argparse.Namespace:
@@ -106,10 +107,11 @@ def _print_row(what: str, peer: str, figures: tuple[float, float, float]) -> Non
     print(f"| {what} | {peer} | {ratio:.3f} | {mine:.1f} | {other:.1f} |", flush=True)
 
 
-def _measure_encoding(encoder: SentenceTransformer, movies: Sequence[Movie], repeat: int) -> Floats:
-    """Time labels, then descriptions; return the vectors of all labels, ``(N, D)``."""
+def _measure_encoding(encoder: SentenceTransformer, movies: Sequence[Movie], repeat: int) -> tuple[Floats, Floats]:
+    """Time labels, then descriptions; return the vectors of all of them, each ``(N, D)``."""
     rng = random.Random(0)
-    for what, texts in (("labels", [m.label for m in movies]), ("descriptions", [story_text(m) for m in movies])):
+    labels, stories = [movie.label for movie in movies], [story_text(movie) for movie in movies]
+    for what, texts in (("labels", labels), ("descriptions", stories)):
         some = rng.choices(texts, k=TEXTS if what == "labels" else TEXTS // 4)
         figures = _take_turns(
             partial(encode_texts, encoder, some),
@@ -117,35 +119,37 @@ def _measure_encoding(encoder: SentenceTransformer, movies: Sequence[Movie], rep
             max(3, repeat // 3),
         )
         _print_row(f"encoding {len(some):,} {what}, fp32", "sentence-transformers' encode", figures)
-    return encode_texts(encoder, [movie.label for movie in movies])
+    return encode_texts(encoder, labels), encode_texts(encoder, stories)
 
 
-def _make_vectors(labels: Floats, count: int) -> Floats:
+def _make_vectors(given: Floats, count: int) -> Floats:
     rng = np.random.default_rng(0)
-    mean, width = labels.mean(axis=0), labels.shape[1]
+    mean, width = given.mean(axis=0), given.shape[1]
     vectors = np.empty((count, width), np.float32)
     for start in range(0, count, _CHUNK):
         size = min(_CHUNK, count - start)
-        first, second = rng.integers(len(labels), size=(2, size))
+        first, second = rng.integers(len(given), size=(2, size))
         share = rng.uniform(*_DIRECTION, size=(size, 1)).astype(np.float32)
-        drawn = labels[first] + share * (labels[second] - mean)
+        drawn = given[first] + share * (given[second] - mean)
         drawn += rng.normal(0, _NOISE, size=drawn.shape).astype(np.float32)
         vectors[start : start + size] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     return vectors
 
 
 def _measure_build(vectors: Floats, folder: Path) -> MovieIndex:
-    ids = tuple(f"tt{row:08d}" for row in range(len(vectors)))
     seconds = {}
     for part in (len(vectors) // 4, len(vectors) // 2, len(vectors)):
         start = time.perf_counter()
-        codes = Int8Codes.quantise(vectors[:part])
+        Int8Codes.quantise(vectors[:part])
         seconds[part] = time.perf_counter() - start
-    start = time.perf_counter()
-    MovieIndex(ids, vectors, "", "", codes=codes).save(folder)
-    written = time.perf_counter() - start
     told = ", ".join(f"{part:,} rows {value:.1f} s" for part, value in seconds.items())
-    print(f"| int8 codes: {told}; written in {written:.1f} s | | | | |", flush=True)
+    print(f"| int8 codes: {told} | | | | |", flush=True)
+    return _build(vectors, folder)
+
+
+def _build(vectors: Floats, folder: Path) -> MovieIndex:
+    ids = tuple(f"tt{row:08d}" for row in range(len(vectors)))
+    MovieIndex(ids, vectors, "", "", codes=Int8Codes.quantise(vectors)).save(folder)
     return MovieIndex.load(folder)
 
 
@@ -234,20 +238,23 @@ def _make_movies(movies: Sequence[Movie], count: int) -> list[Movie]:
     return made
 
 
-def _measure_whole(encoder: SentenceTransformer, movies: Sequence[Movie], index: MovieIndex, rows: int) -> None:
-    """Time questions about the catalogue's movies among so many others, each alone."""
+def _measure_whole(
+    encoder: SentenceTransformer,
+    movies: Sequence[Movie],
+    vectors: tuple[Floats, Floats],
+    indices: tuple[MovieIndex, MovieIndex],
+) -> None:
+    """Time questions about the catalogue's movies among as many as the indices hold, each alone."""
 
     def encode(texts: Sequence[str]) -> Floats:
         return encode_texts(encoder, texts)
 
-    def index_texts(texts: Sequence[str]) -> MovieIndex:
-        return MovieIndex(tuple(movie.tconst for movie in movies), encode(texts), "", "")
-
-    some = index_texts([movie.label for movie in movies]), index_texts([story_text(movie) for movie in movies])
-    fitted = MovieResolver.fit(EvidenceReader(movies, *some), encode)
+    ids, rows = tuple(movie.tconst for movie in movies), len(indices[0].vectors)
+    labels, stories = (MovieIndex(ids, part, "", "") for part in vectors)
+    fitted = MovieResolver.fit(EvidenceReader(movies, labels, stories), encode)
     start = time.perf_counter()
     made = _make_movies(movies, rows)
-    reader = EvidenceReader(made, index, index)
+    reader = EvidenceReader(made, *indices)
     resolver = MovieResolver(reader, fitted.letters, fitted.meanings, encode)
     asked = make_queries(movies, range(len(movies)), 150, seed=9)
     resolver.resolve(["who directed nothing at all"])

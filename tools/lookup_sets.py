@@ -145,6 +145,26 @@ def make_typos(movies: Sequence[Movie], pool: Sequence[Movie], count: int, seed:
     return cases
 
 
+def make_originals(movies: Sequence[Movie], count: int, seed: int) -> list[Case]:
+    """Ask by the original title for movies whose title in the table is another, where no other movie has that one."""
+    rng = random.Random(seed)
+    names = Counter(
+        name for m in movies for name in {normalise_title(m.title), normalise_title(m.original_title or m.title)}
+    )
+    translated = [
+        (movie, movie.original_title)
+        for movie in movies
+        if movie.original_title
+        and normalise_title(movie.original_title) != normalise_title(movie.title)
+        and names[normalise_title(movie.original_title)] == 1
+    ]
+    wordings = [wording for topic in sorted(WORDINGS) for wording in WORDINGS[topic]["test"] if "{title}" in wording]
+    return [
+        Case(rng.choice(wordings).replace("{title}", title), movie.tconst)
+        for movie, title in rng.sample(translated, min(count, len(translated)))
+    ]
+
+
 def make_remakes(movies: Sequence[Movie], count: int, seed: int) -> list[Case]:
     """Ask, with the year, about movies that share their title with another of another year."""
     rng = random.Random(seed)
@@ -232,7 +252,7 @@ def _read_basics(data: Path) -> Iterator[Movie]:
     for line in lines[1:-1]:  # the last line is cut
         cells = line.split("\t")
         year = None if cells[5] == "\\N" else int(cells[5])
-        yield Movie(cells[0], cells[2], year=year)
+        yield Movie(cells[0], cells[2], year=year, original_title=cells[3])
 
 
 def _read_jsonl(path: Path) -> list[dict[str, str]]:

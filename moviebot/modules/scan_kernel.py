@@ -9,10 +9,10 @@ Shapes: N documents, Q queries (a multiple of four, or one), D embedding, H of t
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from moviebot.compiled import compile_loop
 from moviebot.modules.int8_codes import HEAD
 
 BLOCK = 128  # rows at once: as floats 128 x 128 x 4 bytes = 64 KiB, which the second-level cache holds
@@ -117,9 +117,5 @@ def _scan(
 
 def compile_scan() -> Callable[..., int]:
     """Compile :func:`_scan`; it lets go of Python's lock, so that threads share the rows."""
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    try:
-        compiled: Callable[..., int] = numba.njit(cache=True, **options)(_scan)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        compiled = numba.njit(**options)(_scan)
+    compiled: Callable[..., int] = compile_loop(_scan, fastmath={"reassoc", "contract", "nsz"})
     return compiled

@@ -3,9 +3,9 @@
 Shapes: K names, G n-grams, W runs of words.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,17 +130,36 @@ class SpellingIndex:
 def _multiply(texts: "sparse.csr_matrix", matrix: "sparse.csr_matrix") -> NDArray[np.float32]:
     """Return ``(K,)`` each name's best product with any of the texts, by way of the names that hold their n-grams.
 
-    scipy's product of two sparse matrices, and the maximum of what comes of it, take four times as long.
+    scipy's product of two sparse matrices, and the maximum of what comes of it, take ten times as long.
     """
     best = np.zeros(matrix.shape[1], dtype=np.float32)
     for number in range(texts.shape[0]):
-        scores = np.zeros_like(best) if number else best
-        for place in range(texts.indptr[number], texts.indptr[number + 1]):
-            gram = texts.indices[place]
-            holders = slice(matrix.indptr[gram], matrix.indptr[gram + 1])
-            scores[matrix.indices[holders]] += texts.data[place] * matrix.data[holders]  # no name twice in a row
+        scores = np.zeros_like(best)
+        found = slice(texts.indptr[number], texts.indptr[number + 1])
+        _compile_add()(texts.indices[found], texts.data[found], matrix.indptr, matrix.indices, matrix.data, scores)
         best = np.maximum(best, scores)
     return best
+
+
+@cache
+def _compile_add() -> Callable[..., None]:
+    from moviebot.compiled import compile_loop
+
+    return compile_loop(_add)
+
+
+def _add(
+    grams: NDArray[np.int32],
+    shares: NDArray[np.float32],
+    starts: NDArray[np.int32],
+    holders: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    scores: NDArray[np.float32],
+) -> None:
+    for place in range(len(grams)):
+        share = shares[place]
+        for entry in range(starts[grams[place]], starts[grams[place] + 1]):
+            scores[holders[entry]] += share * weights[entry]
 
 
 def _weigh(spelling: Spelling) -> float:
