@@ -29,6 +29,7 @@ _KINDS: tuple[Kind, ...] = ("question", "chat", "title", "plot")
 _KIND_WEIGHTS = (0.40, 0.26, 0.04, 0.30)
 _FAMOUS_SHARE = 0.7  # drawn by the root of their votes, as people ask; the others alike
 _TYPO_SHARE, _LOWER_SHARE, _YEAR_SHARE, _PERSON_SHARE, _ABSENT_SHARE = 0.35, 0.4, 0.12, 0.08, 0.25
+_NAMESAKE_SHARE = 0.08  # of the questions: about a movie that shares its title, the year told
 _ARTICLE_SHARE = 0.1  # of the titles: an article put before it, or left out
 _MIN_PLOT_WORDS = 8
 _MAX_WORDS, _NEAR, _STEM, _BLOCK = 8000, 8, 4, 1000  # words with neighbours, of each, letters they may not share
@@ -71,11 +72,17 @@ def make_queries(
     by_title = defaultdict(list)
     for row in rows:
         by_title[normalise_title(movies[row].title)].append(row)
+    titles = Counter(normalise_title(movie.title) for movie in movies)
+    shared = [row for row in rows if titles[normalise_title(movies[row].title)] > 1 and movies[row].year is not None]
     asked = []
     for _ in range(count if rows else 0):
         row = rng.choices(rows, fame)[0] if rng.random() < _FAMOUS_SHARE else rng.choice(rows)
         absent = rng.random() < _ABSENT_SHARE
         kind = rng.choices(_KINDS, _KIND_WEIGHTS)[0]
+        if shared and rng.random() < _NAMESAKE_SHARE:
+            row = rng.choice(shared)
+            asked.append(Asked(_name_movie(movies[row], "question", rng, year_share=1.0)[0], row, absent))
+            continue
         if kind == "plot" and (told := tell_plot(movies[row], rng)):
             lenders = [movies[other] for other in rng.choices(rows, k=60)]
             asked.append(Asked(reword(told, near, lenders, rng), row, absent))
@@ -99,10 +106,10 @@ def list_small_talk() -> list[str]:
     return [*rows, *_read_lines("chat_small_talk.txt")]
 
 
-def _name_movie(movie: Movie, kind: Kind, rng: random.Random) -> tuple[str, bool]:
+def _name_movie(movie: Movie, kind: Kind, rng: random.Random, year_share: float = _YEAR_SHARE) -> tuple[str, bool]:
     """Return a query that names a movie, and whether it says more of it than its title."""
     title = _vary_article(movie.title) if rng.random() < _ARTICLE_SHARE else movie.title
-    if rng.random() < _YEAR_SHARE and movie.year is not None:
+    if rng.random() < year_share and movie.year is not None:
         name = rng.choice(MENTIONS["train"]).format(title=title, year=movie.year)
     elif rng.random() < _PERSON_SHARE and (movie.directors or movie.cast):
         name = rng.choice([f"{title} by {p}" for p in movie.directors] + [f"{title} with {p}" for p in movie.cast])

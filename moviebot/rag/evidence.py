@@ -271,7 +271,7 @@ class EvidenceReader:
             float(span is not None),
             float(span is not None and place in reading.inside),
             within / max(reading.weight, 0.2),
-            float(self._namesake_fame[normalise_title(self.movies[row].title)] - self.titles.fame[row]),
+            0.0 if self.movies[row].year in reading.years else self._measure_obscurity(row),
         ]
         likeness = (spelling.likeness - LEAST_LIKENESS) / (1 - LEAST_LIKENESS) if spelling is not None else 0.0
         letters = min(len(spelling.name), 30) / 30 if spelling is not None else 0.0
@@ -279,6 +279,10 @@ class EvidenceReader:
         values.append(float(spelling is not None and place is not None and self._differs(spelling, words, place)))
         values.append(min(3, len(reading.unknown) - len(held)) / 3)
         return values + self._describe_facts(reading, row, place)
+
+    def _measure_obscurity(self, row: int) -> float:
+        """Return by how much less known it is than the best known movie of its title."""
+        return float(self._namesake_fame[normalise_title(self.movies[row].title)] - self.titles.fame[row])
 
     def _describe_facts(self, reading: _Reading, row: int, place: tuple[int, int] | None) -> list[float]:
         movie = self.movies[row]

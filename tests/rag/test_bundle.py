@@ -1,12 +1,16 @@
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from moviebot.data.schemas import Movie, read_catalogue, write_catalogue
 from moviebot.errors import UserError
-from moviebot.rag.bundle import build_bundle, load_bundle
+from moviebot.modules.index import MovieIndex
+from moviebot.rag.bundle import PAIR_SCORER, TEXT_INDEX, _fit_pairs, build_bundle, load_bundle
+from moviebot.rag.pair_scorer import PairScorer
 
 
 def test_loads_whole(bundle_folder: Path, movies: list[Movie]) -> None:
@@ -89,3 +93,26 @@ def test_stands_for_the_same_inputs(bundle_folder: Path, tiny_encoder: Path, tin
     (out / "intent.npz").unlink()
     assert build() != second
     load_bundle(out)
+
+
+def test_people_lists_fit_the_ranking_and_a_templates_do_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    movies = [Movie(f"tt{n:03}", f"Word{n} Film{n}", year=1950 + n % 70, votes=100) for n in range(400)]
+    vectors = rng.normal(size=(400, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = tuple(movie.tconst for movie in movies)
+    MovieIndex(ids, vectors, "", "").save(tmp_path / TEXT_INDEX)
+    weights = {}
+    for source in ("movielens", "template"):
+        rows = [
+            {"tconst": ids[n], "recommended": [ids[(n + step) % 400] for step in range(1, 9)]}
+            | {"source": source, "split": "train" if n < 300 else "test"}
+            for n in range(400)
+        ]
+        path = tmp_path / "recommendations.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        _fit_pairs(tmp_path, movies, path)
+        weights[source] = PairScorer.load(tmp_path / PAIR_SCORER)
+    assert weights["movielens"].taste is not None
+    assert weights["template"].taste is None
+    np.testing.assert_array_equal(weights["template"].weights, PairScorer.default().weights)

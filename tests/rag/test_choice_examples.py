@@ -52,3 +52,11 @@ def test_queries_name_what_they_mean_and_repeat_for_a_seed() -> None:
     named = [one for one in about if normalise_title(movies[one.row or 0].title) in normalise_title(one.query)]
     assert 0.35 < len(named) / len(about) < 0.75  # the others are misspelt or described
     assert 0.15 < sum(one.absent for one in about) / len(about) < 0.35
+
+
+def test_movies_of_one_title_are_asked_about_with_their_year() -> None:
+    movies = [Movie(f"tt{n}", f"Film {n}", year=1990) for n in range(40)]
+    movies += [Movie("tt50", "Heat", year=1995, votes=700_000), Movie("tt51", "Heat", year=2006)]
+    asked = make_queries(movies, range(len(movies)), 600, seed=0)
+    obscure = [one.query for one in asked if one.row == 41]
+    assert sum("2006" in query for query in obscure) > 10

@@ -192,3 +192,15 @@ def test_the_choice_model_learns_to_choose_and_to_abstain() -> None:
     assert sure[0] > 0.9
     assert none.sum() < 0.1
     assert math.isclose(float(ChoiceModel.fit(examples).threshold), float(model.threshold))
+
+
+def test_a_told_year_outweighs_a_famous_namesake(resolver: MovieResolver) -> None:
+    """The namesake without votes is meant as much as the one that everybody saw, once its year is told."""
+    movies = [*resolver.reader.movies, Movie("tt9999991", "The Godfather", year=1991)]
+    assert any(movie.title == "The Godfather" and (movie.votes or 0) > 10**6 for movie in movies)
+    wider = MovieResolver(EvidenceReader(movies), resolver.letters, resolver.meanings)
+    for query in ("who directed The Godfather (1991)?", "what is the 1991 movie The Godfather about"):
+        [found] = wider.resolve([query])
+        assert movies[found.rows[0]].year == 1991
+    [plain] = wider.resolve(["who directed The Godfather?"])
+    assert movies[plain.rows[0]].year == 1972
