@@ -17,6 +17,7 @@ from moviebot.data.schemas import Movie
 from moviebot.data.splits import franchise_key, group_movies, normalise_title
 from moviebot.rag.constraints import Constraints
 from moviebot.rag.diversity import pick_diverse
+from moviebot.rag.intent import MASK
 from moviebot.rag.pair_features import PairFeatures
 from moviebot.rag.pair_scorer import PairScorer
 from moviebot.rag.titles import TitleIndex
@@ -29,6 +30,9 @@ _SERIES_WEIGHT = 100.0  # outweighs everything else where the rest of a series i
 DIVERSITY = 0.1  # see pick_diverse; `tools/bench_recommend.py` tells its cost
 _SERIES = re.compile(r"\b(?:sequels?|prequels?|series|franchise|saga|trilogy|next (?:one|part|film|movie))\b", re.I)
 _YEARS = re.compile(r"(?<!\d)(?:18|19|20)\d\d(?!\d)(?!['’]?s)")
+# What stands before a year that tells which movie is named: "Heat (1995)", "thatmovie, 1995", "thatmovie from 1995".
+_NAMING = re.compile(rf"[(\[]\s*$|{MASK}[\s,]*(?:from\s+|of\s+)?$")
+_WISHING = re.compile(r"\b(?:from|in|of|since|after|around|about|year)\s+(?:the\s+year\s+)?$", re.I)
 _DECADES = re.compile(r"(?<!\d)(?:(?:19|20)?(\d)0)['’]?s\b")
 _SPELT_DECADES = {"seventies": 7, "eighties": 8, "nineties": 9, "sixties": 6, "fifties": 5, "forties": 4}
 _GENRE_WORDS = {
@@ -110,7 +114,7 @@ class CandidateRanker:
         return [distinct[place] for place in picked]
 
     def _score(self, query: str, seeds: Sequence[int], query_vector: NDArray[np.float32] | None) -> NDArray[np.float64]:
-        wishes = self._match_wishes(query)
+        wishes = self._match_wishes(query, {self.movies[row].year for row in seeds})
         if seeds:
             return self._pairs.score(seeds, self.scorer.weights) + _WISH_WEIGHT * wishes
         score = _FAME_WEIGHT * self._fame + wishes
@@ -144,7 +148,7 @@ class CandidateRanker:
         keys = {franchise_key(self.movies[row].title) for row in seeds}
         return np.array([franchise_key(movie.title) in keys for movie in self.movies])
 
-    def _match_wishes(self, query: str) -> NDArray[np.float64]:
+    def _match_wishes(self, query: str, seed_years: Collection[int | None]) -> NDArray[np.float64]:
         """Score what a request asks for in so many words: genres, people, years."""
         score = np.zeros(len(self.movies))
         text = f" {normalise_title(query)} "
@@ -157,7 +161,7 @@ class CandidateRanker:
             score += 2.0 * np.array(
                 [any(normalise_title(name) in people for name in (*m.directors, *m.cast)) for m in self.movies]
             )
-        years = {int(match[0]) for match in _YEARS.finditer(query)}
+        years = find_wished_years(query, seed_years)
         decades = {int(match[1]) for match in _DECADES.finditer(query)}
         decades |= {decade for word, decade in _SPELT_DECADES.items() if f" {word} " in text}
         if years or decades:
@@ -165,3 +169,25 @@ class CandidateRanker:
                 [m.year is not None and (m.year in years or m.year // 10 % 10 in decades) for m in self.movies]
             )
         return score
+
+
+def find_wished_years(query: str, seed_years: Collection[int | None] = ()) -> set[int]:
+    """Return the years that a request wants movies of, without those that only tell which movie it names.
+
+    Args:
+        query: the request, each title in it masked or not.
+        seed_years: the years of the movies it names.
+
+    Example:
+        >>> sorted(find_wished_years("I loved Heat (1995). Anything from 1999, or 2001?", {1995}))
+        [1999, 2001]
+        >>> find_wished_years("I loved heta 1995", {1995})
+        set()
+    """
+    wished = set()
+    for match in _YEARS.finditer(query):
+        year, before = int(match[0]), query[: match.start()]
+        names_seed = year in seed_years and not _WISHING.search(before)
+        if not names_seed and not _NAMING.search(before):
+            wished.add(year)
+    return wished
