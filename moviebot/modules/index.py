@@ -61,7 +61,6 @@ class MovieIndex:
         encoder_dir: Path,
         documents: Mapping[str, str],
         catalogue: Path,
-        batch_size: int = 64,
         previous: "MovieIndex | None" = None,
     ) -> "MovieIndex":
         """Encode the documents, each text once.
@@ -71,7 +70,6 @@ class MovieIndex:
             documents: the text of each movie by its tconst: its label for the question retriever, its
                 ``movie_text`` for the recommend retriever.
             catalogue: the ``catalogue.parquet`` the documents are of, for its hash.
-            batch_size: texts encoded at once.
             previous: an index whose vectors are kept for the texts it has, if they are of the same encoder; only the
                 other texts are encoded.
 
@@ -88,7 +86,7 @@ class MovieIndex:
         if previous is not None and previous.texts is not None and previous.encoder_hash == encoder_hash:
             known = {line.tobytes(): row for row, line in enumerate(previous.texts)}
         new = {key: text for key, text in zip(keys, documents.values(), strict=True) if key not in known}
-        encoded = encode_texts(encoder, list(new.values()), batch_size)  # (new, D)
+        encoded = encode_texts(encoder, list(new.values()))  # (new, D)
         place = {key: row for row, key in enumerate(new)}
         vectors = np.empty((len(keys), encoded.shape[1]), np.float32)
         rows = np.array([place.get(key, -1) for key in keys])
