@@ -13,7 +13,7 @@ from moviebot.modules import index as index_module
 from moviebot.modules.index import PLAIN_ROWS, MovieIndex
 from moviebot.modules.int8_codes import HEAD, Int8Codes
 
-ROWS, WIDTH = PLAIN_ROWS + 1003, 160  # no multiple of a block
+ROWS, WIDTH = PLAIN_ROWS + 1003, 256  # no multiple of a block
 
 
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,6 +83,21 @@ def test_bounds_hold_for_every_row() -> None:
     assert (np.abs(from_head - exact) <= error + tail_norm * np.linalg.norm(rotated[HEAD:])).all()
     assert error.max() < 0.02, "the codes are worth having"
     np.testing.assert_allclose(codes.rotation.T @ codes.rotation, np.eye(WIDTH), atol=1e-5)
+
+
+def test_wide_queries_do_not_overflow() -> None:
+    """The largest sum of products there can be, at the width of a large encoder."""
+    width = 4096
+    vectors = np.full((PLAIN_ROWS + 1, width), -1 / width**0.5, np.float32)
+    vectors[7] *= -1
+    whole = np.sign(vectors).astype(np.int8) * np.int8(127)
+    unit = 1 / 127 / width**0.5
+    facts = np.array([unit, unit, (1 - HEAD / width) ** 0.5, 1e-4], np.float32)
+    codes = Int8Codes(
+        whole[:, :HEAD], whole[:, HEAD:], np.tile(facts[:, None], len(vectors)), np.eye(width, dtype=np.float32)
+    )
+    (found,) = codes.find_candidates(vectors[7:8], 1)
+    assert found.tolist() == [7]
 
 
 @pytest.fixture(scope="module")
