@@ -29,7 +29,7 @@ _NAMES = ("head", "tail", "facts", "rotation")
 _SAMPLE = 50_000  # rows that the axes are found on
 _CHUNK = 8192  # rows rotated at once
 _ROOM = 4096  # candidates of a query there is room for at first
-_LARGEST_QUERY, _LARGEST_CODE, _LARGEST_SUM = 32_767, 127, 2**31 - 1
+_QUERY_RANGE = 32_767
 _ROUNDING = np.float32(1e-4)  # more than what float32 sums err by
 
 
@@ -192,9 +192,8 @@ def _scan_shard(
 
 
 def _round_query(part: NDArray[np.float32]) -> tuple[NDArray[np.int16], np.float32]:
-    """Return a part of a query in whole numbers, so small that no sum of products overflows, and their unit."""
-    largest = min(_LARGEST_QUERY, _LARGEST_SUM // (_LARGEST_CODE * len(part)))
-    scale = np.float32(max(float(np.abs(part).max()), float(np.finfo(np.float32).tiny)) / largest)
+    """Return a part of a query in whole numbers, and their unit."""
+    scale = np.float32(max(float(np.abs(part).max()), float(np.finfo(np.float32).tiny)) / _QUERY_RANGE)
     return np.rint(part / scale).astype(np.int16), scale
 
 

@@ -43,7 +43,7 @@ def _scan_one(
         facts: ``(4, N)``: what a head's and a tail's codes are multiplied by, the tail's norm, the codes' error.
         start: the first row.
         stop: one past the last.
-        whole_head: ``(H,)``, the query's head in whole numbers, so small that no sum of products overflows.
+        whole_head: ``(H,)``, the query's head in whole numbers.
         whole_tail: ``(D - H,)``, its tail.
         scales: ``(2,)``, what those are multiplied by.
         slack: the norm of its tail.
@@ -70,7 +70,7 @@ def _scan_one(
         units, tail_units = facts[0, first : first + size], facts[1, first : first + size]
         norms, errors = facts[2, first : first + size], facts[3, first : first + size]
         for row in range(size):
-            total = np.int32(0)
+            total = np.int32(0)  # numba sums in 64 bits; of a head, 192 x 127 x 32,767 = 8e8 is the most
             for d in range(HEAD):  # a constant, so that the loop is unrolled
                 total += np.int32(codes[row, d]) * np.int32(whole_head[d])
             totals[row] = total

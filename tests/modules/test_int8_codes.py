@@ -86,7 +86,7 @@ def test_bounds_hold_for_every_row() -> None:
 
 
 def test_wide_queries_do_not_overflow() -> None:
-    """The largest sum of products there can be, at the width of a large encoder."""
+    """The largest sum of products there can be, at the width of a large encoder: more than 32 bits hold."""
     width = 4096
     vectors = np.full((PLAIN_ROWS + 1, width), -1 / width**0.5, np.float32)
     vectors[7] *= -1
