@@ -4,7 +4,6 @@ Legend: N movies, C candidates, F features of a candidate, E features of a query
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -42,6 +41,8 @@ MEANINGS = (
 """What that comes to, and what embeddings and descriptions say of a candidate."""
 MEANINGS_QUERY = (*LETTERS_QUERY, "best_chance", "best_label", "best_story", "best_words")
 _FACTS = MEANINGS[MEANINGS.index("year_same") :]
+_FACT_PLACES = [LETTERS.index(name) for name in _FACTS]
+_DESCRIBED = LETTERS.index("year_same")  # the first of what _describe_facts gives
 _SAID = {
     "year_same": "its year",
     "year_near": "a year next to its own",
@@ -124,13 +125,18 @@ class EvidenceReader:
         self._extra = known
 
     @cached_property
-    def _namesake_fame(self) -> Mapping[str, float]:
-        """By title, the fame of the best known movie of that title."""
-        best: dict[str, float] = defaultdict(float)
-        for movie, fame in zip(self.movies, self.titles.fame, strict=True):
-            title = normalise_title(movie.title)
-            best[title] = max(best[title], float(fame))
-        return best
+    def _namesakes(self) -> NDArray[np.int32]:
+        """``(N,)``, the same number for the same title."""
+        numbers: dict[str, int] = {}
+        titles = (numbers.setdefault(normalise_title(movie.title), len(numbers)) for movie in self.movies)
+        return np.fromiter(titles, np.int32, len(self.movies))
+
+    @cached_property
+    def _obscurity(self) -> Floats:
+        """``(N,)``, by how much less known each is than the best known movie of its title, in tenfold votes."""
+        best = np.zeros(len(self.movies))
+        np.maximum.at(best, self._namesakes, self.titles.fame)
+        return (best[self._namesakes] - self.titles.fame).astype(np.float32)
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -151,7 +157,7 @@ class EvidenceReader:
         rows = tuple(dict.fromkeys((*reading.spans, *reading.spellings)))
         columns = [self._describe_title(reading, row) for row in rows]
         features = np.array(columns, dtype=np.float32).reshape(len(rows), len(LETTERS))
-        best_name = max((weigh_signs(span.signs) for span in reading.spans.values()), default=0.0)
+        best_name = max((weigh_signs(signs) for signs in {s.signs for s in reading.spans.values()}), default=0.0)
         best_spelling = max((found.likeness for found in reading.spellings.values()), default=0.0)
         long = min(2.0, max(-1.0, math.log2((len(words) + 1) / 8)))
         asked = [long, best_name, min(3, len(reading.unknown)) / 3, min(2, len(reading.names)) / 2, best_spelling]
@@ -198,11 +204,10 @@ class EvidenceReader:
             features[n, 0] = max(_LEAST_ODDS, math.log(max(chance, 1e-6) / none)) / -_LEAST_ODDS
             features[n, 1] = chance
             if row in place:
-                facts = [letters.features[place[row], LETTERS.index(name)] for name in _FACTS]
+                features[n, 8:] = letters.features[place[row], _FACT_PLACES]
             else:
-                known = dict(zip(LETTERS[-10:], self._describe_facts(reading, row, None), strict=True))
-                facts = [known[name] for name in _FACTS]
-            features[n, 8:] = facts
+                known = self._describe_facts(reading, row, None)
+                features[n, 8:] = [known[at - _DESCRIBED] for at in _FACT_PLACES]
 
         def explain(n: int) -> tuple[str, ...]:
             extra = (
@@ -219,21 +224,20 @@ class EvidenceReader:
         A year that was told has features of its own; one that was not makes no label likelier, whatever the encoder
         feels about it.
         """
-        best: dict[str, float] = defaultdict(lambda: -1.0)
-        titles = [normalise_title(self.movies[row].title) for row in rows]
-        for title, cosine in zip(titles, cosines.tolist(), strict=True):
-            best[title] = max(best[title], cosine)
-        return np.array([best[title] for title in titles], dtype=np.float32)
+        _, titles = np.unique(self._namesakes[list(rows)], return_inverse=True)
+        best = np.full(len(rows), -1.0, dtype=np.float32)
+        np.maximum.at(best, titles, cosines)
+        return best[titles]
 
     def _read_query(self, query: str, words: Sequence[Word], excluded: Collection[int]) -> _Reading:
         spans: dict[int, Span] = {}
+        weights: dict[int, float] = {}
         found = [span for span in self.titles.find_spans(query, words) if not span.rows.keys() <= set(excluded)]
         for span in found:
+            weight = weigh_signs(span.signs)
             for row in span.rows:
-                if row not in excluded and (
-                    row not in spans or weigh_signs(span.signs) > weigh_signs(spans[row].signs)
-                ):
-                    spans[row] = span
+                if row not in excluded and weight > weights.get(row, -math.inf):
+                    spans[row], weights[row] = span, weight
         places = {(span.first, span.last) for span in found}
         inside = {(a, b) for a, b in places if any(c <= a and b <= d and (a, b) != (c, d) for c, d in places)}
         spellings = {
@@ -271,7 +275,7 @@ class EvidenceReader:
             float(span is not None),
             float(span is not None and place in reading.inside),
             within / max(reading.weight, 0.2),
-            0.0 if self.movies[row].year in reading.years else self._measure_obscurity(row),
+            0.0 if self.movies[row].year in reading.years else float(self._obscurity[row]),
         ]
         likeness = (spelling.likeness - LEAST_LIKENESS) / (1 - LEAST_LIKENESS) if spelling is not None else 0.0
         letters = min(len(spelling.name), 30) / 30 if spelling is not None else 0.0
@@ -279,10 +283,6 @@ class EvidenceReader:
         values.append(float(spelling is not None and place is not None and self._differs(spelling, words, place)))
         values.append(min(3, len(reading.unknown) - len(held)) / 3)
         return values + self._describe_facts(reading, row, place)
-
-    def _measure_obscurity(self, row: int) -> float:
-        """Return by how much less known it is than the best known movie of its title."""
-        return float(self._namesake_fame[normalise_title(self.movies[row].title)] - self.titles.fame[row])
 
     def _describe_facts(self, reading: _Reading, row: int, place: tuple[int, int] | None) -> list[float]:
         movie = self.movies[row]

@@ -4,11 +4,10 @@
 the words before and behind, and in how much the words themselves say.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from moviebot.rag.words import COMMON, Word, weigh_words
 
@@ -78,7 +77,7 @@ _WEIGHTS = Signs(
 def weigh_signs(signs: Signs) -> float:
     """Return the probability that a title is meant, 0 to 1, by a logistic model."""
     odds = _BIAS + sum(weight * sign for weight, sign in zip(_WEIGHTS, signs, strict=True))
-    return float(1 / (1 + np.exp(-odds)))
+    return 1 / (1 + math.exp(-odds))
 
 
 def read_signs(
