@@ -28,7 +28,7 @@ from sentence_transformers import SentenceTransformer
 from moviebot.data.documents import story_text
 from moviebot.data.schemas import Movie, read_catalogue
 from moviebot.modules.encoder import encode_texts, load_encoder
-from moviebot.modules.index import MovieIndex
+from moviebot.modules.index import VECTORS_NAME, MovieIndex
 from moviebot.modules.int8_codes import Int8Codes
 from moviebot.pretrained import MINILM, resolve_model
 from moviebot.rag.choice_examples import make_queries
@@ -190,7 +190,7 @@ def _measure_memory(folder: Path, plain: int) -> None:
         grown[name] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
     ratio = grown["ours"] / grown["plain"]
     print(
-        f"| memory a process maps in {MANY} searches (proportional set size) | numpy, fp32 | {ratio:.3f} "
+        f"| memory a process maps in {MANY} searches (resident set size) | numpy, fp32 | {ratio:.3f} "
         f"| {grown['ours'] / 2**20:.0f} MiB | {grown['plain'] / 2**20:.0f} MiB |",
         flush=True,
     )
@@ -203,17 +203,17 @@ def _print_growth(folder: Path, plain: bool) -> None:
     index.search_rows(queries[:1], K)  # compiles, and reads libraries
     process = psutil.Process()
     if plain:
-        before = process.memory_full_info().pss
-        vectors = np.array(index.vectors)
+        before = process.memory_info().rss
+        vectors = np.load(folder / VECTORS_NAME)
         for query in queries:
             np.argpartition(vectors @ query, -K)
     else:
         del index
         index = MovieIndex.load(folder)
-        before = process.memory_full_info().pss
+        before = process.memory_info().rss
         for query in queries:
             index.search_rows(query[None], K)
-    print(process.memory_full_info().pss - before)
+    print(process.memory_info().rss - before)
 
 
 def _make_movies(movies: Sequence[Movie], count: int) -> list[Movie]:
