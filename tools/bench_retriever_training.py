@@ -4,8 +4,9 @@
 
 Each repetition trains from the same weights for the same number of steps; the figure is the median of the texts a
 second over the repetitions, peer and ours in turn. Prints Markdown: questions -> labels (short texts of like length)
-and tellings -> movies' texts (lengths mixed), each as the peer, as ours batch for batch (the same rows, one encoder
-call a batch), and as ours with length buckets; with bfloat16 too where the hardware has it.
+and tellings -> movies' texts (lengths mixed), each as the peer, as ours batch for batch (as many random rows a batch;
+texts of like length go through the encoder together), and as ours with length buckets; with bfloat16 too where the
+hardware has it.
 """
 
 import argparse
@@ -107,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=12, help="timed steps a repetition")
     parser.add_argument("--batch_size", type=int, default=64, help="pairs a step")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions, of which the median counts")
+    parser.add_argument("--job", choices=("label", "text"), help="only questions -> labels, or tellings -> texts")
     parser.add_argument("--base", default=MINILM, help="the encoder that both start from")
     given = parser.parse_args(arguments)
     _quieten()
@@ -120,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{device}, {torch.get_num_threads()} threads, batch {given.batch_size}, {given.steps} steps, "
           f"median of {given.repeats}\n")  # fmt: skip
     print("| training | precision | texts/s | / sentence-transformers |\n|---|---|---|---|")
-    for job in jobs:
+    for job in (job for job in jobs if given.job is None or job.name.endswith(given.job)):
         runners: list[tuple[str, str, Callable[[], float]]] = [
             ("sentence-transformers", "fp32", partial(run_peer, job, given.base)),
             ("ours, the same batches", "fp32", partial(run_ours, job, given.base, False, "32-true")),
@@ -191,9 +193,7 @@ def run_ours(job: Job, base: str, length_buckets: bool, precision: str) -> float
     """Train with Lightning; return the timed seconds."""
     seed_everything(0, verbose=False)
     clock = _Clock()
-    retriever = ContrastiveRetriever(
-        base, lr=LR, max_seq_length=job.max_seq_length, encode_chunk=ENCODE_CHUNK if length_buckets else None
-    )
+    retriever = ContrastiveRetriever(base, lr=LR, max_seq_length=job.max_seq_length, encode_chunk=ENCODE_CHUNK)
     positives = {row.tconst_anchor: {row.tconst_sample} for row in job.rows}
     loader = TrainLoader([PairPart(job.rows)], positives, job.batch_size, unique=True, length_buckets=length_buckets)
     with tempfile.TemporaryDirectory() as folder:
