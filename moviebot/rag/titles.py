@@ -21,6 +21,8 @@ MAX_MENTIONS = 12
 MAX_TITLE_WORDS = 14
 MAX_ROWS = 30  # movies of one title that a span keeps
 ARTICLES = ("the", "a", "an")
+_ARTICLE_COST = 0.15  # of a name to which "the" was put
+_PLURALS = frozenset("movies films franchise series saga trilogy".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,9 @@ class TitleIndex:
                 bare = prefix + fold(re.sub(r"['’]s?$", "", words[last].text))
                 for plain in dict.fromkeys((key, bare)):
                     if rows := self._rows.get(plain):
+                        if plain.startswith("the ") and last + 1 < len(words) and words[last + 1].plain in _PLURALS:
+                            # "the Alien movies" are named by "Alien" no worse than by "The Alien".
+                            rows = {row: min(strength, 1.0 - _ARTICLE_COST) for row, strength in rows.items()}
                         outside = [year for year, at in years.items() if not words[first].start <= at < words[last].end]
                         ranked = self._rank(rows, outside, decades)
                         best = self.movies[ranked[0]].year
@@ -189,7 +194,7 @@ def _list_keys(movie: Movie) -> Iterator[tuple[str, float]]:
         if len(words) > 1 and words[0] in ARTICLES:
             yield " ".join(words[1:]), strength - 0.1
         elif len(words) <= 2:  # "the Alien movies" are those of "Alien", not of a little-known "The Alien"
-            yield f"the {joined}", strength - 0.15
+            yield f"the {joined}", strength - _ARTICLE_COST
         if strength == 1.0 and (match := re.search(r":\s|\s[-–—]\s", name)):
             for part in (name[: match.start()], name[match.end() :]):
                 if any(word not in COMMON for word in fold(part).split()):

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from moviebot.data.schemas import Movie
 from moviebot.rag.titles import TitleIndex
+from moviebot.rag.words import split_words
 
 CATALOGUE = [
     Movie("tt0", "Up", year=2009, votes=1_000_000),
@@ -83,3 +84,12 @@ def test_any_text_is_searched_without_a_fault(query: str) -> None:
     for mention in index.find_mentions(query):
         assert 0 <= mention.start < mention.end <= len(query)
         assert 0 <= mention.score <= 1
+
+
+def test_the_movies_of_a_series_are_named_by_the_bare_title() -> None:
+    known, rare = Movie("tt1", "Alien", votes=1_000_000), Movie("tt2", "The Alien", votes=2_000)
+    titles = TitleIndex([known, rare])
+    asked = {query: titles.find_spans(query, split_words(query)) for query in ("I like the Alien movies", "the Alien")}
+    rows = {query: next(dict(span.rows) for span in spans if len(span.rows) == 2) for query, spans in asked.items()}
+    assert rows["I like the Alien movies"][0] == rows["I like the Alien movies"][1]
+    assert rows["the Alien"][0] < rows["the Alien"][1], "without them, the article counts"
