@@ -18,6 +18,7 @@ import numpy as np
 
 from moviebot.data.documents import story_text
 from moviebot.data.schemas import Movie, read_catalogue, write_catalogue
+from moviebot.data.splits import split_movies
 from moviebot.evaluation.bootstrap import measure_mean
 from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.modules.index import MovieIndex
@@ -71,6 +72,7 @@ def main() -> None:
         hits = [place == 0 for place in places[name, "moviebot"]]
         scores[name] = [(one.score, hit) for one, hit in zip(found, hits, strict=True)]
     _print_slices(places)
+    _print_slices(_keep_unseen(places, slices, movies))
     _print_abstentions(resolver, scores, given.sets, movies, given.cases)
     if given.wide:
         _measure_wide(given, movies)
@@ -163,6 +165,17 @@ def _print_slices(places: Hits) -> None:
         print(
             f"| {name} ({len(found)}) | {system} | {measure_mean(first)} | {np.mean(ten):.3f} | {np.mean(ranks):.3f} |"
         )
+
+
+def _keep_unseen(places: Hits, slices: dict[str, list[Case]], movies: Sequence[Movie]) -> Hits:
+    """Keep the queries about movies of the split "test": no retriever was trained on them, no weight fitted to them."""
+    side = split_movies(movies)
+    kept = {name: [side.get(case.tconst or "") == "test" for case in cases] for name, cases in slices.items()}
+    return {
+        (f"{name}, unseen movies", system): [place for place, keep in zip(found, kept[name], strict=True) if keep]
+        for (name, system), found in places.items()
+        if any(kept[name])
+    }
 
 
 def _print_abstentions(
