@@ -163,7 +163,9 @@ def _measure(datamodule: MovieQADataModule, split: Split) -> dict[str, str]:
     batch_size = datamodule.batch_size if split == "train" else datamodule.eval_batch_size
     sampler = LengthGroupedSampler(lengths, batch_size, datamodule.seed) if split == "train" else None
     ordered = sorted(lengths)
+    packed = getattr(datamodule, "packing", False)  # a batch is one row then, its samples one behind the other
     batches = [lengths[place] for place in sampler] if sampler else ordered
+    padding = share_of_padding(batches, batch_size)
     return {
         "samples": f"{len(lengths):,}",
         "  questions": f"{tasks.count('qa'):,}",
@@ -174,8 +176,9 @@ def _measure(datamodule: MovieQADataModule, split: Split) -> dict[str, str]:
         "  longest": f"{ordered[-1]:,}",
         "supervised tokens: median": f"{statistics.median(learnt):.0f}",
         "  of all tokens": f"{sum(learnt) / sum(lengths):.1%}",
-        "padding in batches": f"{share_of_padding(batches, batch_size):.1%} (of {batch_size})",
-        "  packed into max_length": f"{share_left_by_packing(lengths, datamodule.max_length):.1%}",
+        "padding as configured": "none: packed" if packed else f"{padding:.1%}",
+        f"  in padded batches of {datamodule.batch_size} ({datamodule.eval_batch_size})": f"{padding:.1%}",
+        "  in packed rows of max_length": f"{share_left_by_packing(lengths, datamodule.max_length):.1%}",
         "descriptions cut": f"{counts['descriptions_cut']:,}",
         "follow-ups left out": f"{counts['follow_ups_left_out']:,}",
         "samples too long, left out": f"{counts['dropped']:,}",
