@@ -1,8 +1,8 @@
 """One command, ``moviebot``: each stage is a typed function, and its flags are that function's arguments.
 
-Exit codes: 0 success; 1 a failure that is not the person's (with a traceback); 2 the person's mistake (one line on
-standard error); 130 interrupted. The modules behind a command are imported when it is called, so that ``--help`` is
-quick.
+Exit codes: 0 success; 1 a failure that is not the person's (with a traceback), or a bad set that `preview` found; 2
+the person's mistake (one line on standard error); 130 interrupted. The modules behind a command are imported when it
+is called, so that ``--help`` is quick.
 """
 
 import errno
@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ COMMANDS = {
     "teach": Command("moviebot.data.teacher", "teach", "let a teacher write questions, answers and recommendations"),
     "clean": Command("moviebot.data.cleaning", "clean", "clean them, count every rejection, write the training sets"),
     "stats": Command("moviebot.data.stats", "show_stats", "print and plot what the sets hold", positional="data"),
+    "preview": Command("moviebot.training", "preview", "print and check the samples that training will see"),
     "export_data": Command("moviebot.data.export", "export_data", "write them as a Hugging Face dataset with its card"),
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
     "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional="bundle"),
@@ -130,7 +132,7 @@ def _dispatch(arguments: list[str]) -> None:
 
         run_lightning(arguments)
     elif name in COMMANDS:
-        call_command(name, COMMANDS[name], rest)
+        call_command(name, COMMANDS[name], gather_fit_flags(rest) if name == "preview" else rest)
     else:
         known = ", ".join([*COMMANDS, *TRAINING])
         raise UserError(f"{name!r} is no command; the commands are {known}; see `moviebot --help`")
@@ -191,6 +193,35 @@ def expand_shorthand(function: Callable[..., object], arguments: list[str]) -> l
     return expanded
 
 
+def gather_fit_flags(arguments: Sequence[str]) -> list[str]:
+    """Let `preview` be called as `fit` is: several ``--config``, and the training's own flags.
+
+    Example:
+        >>> gather_fit_flags(["--config", "a.yaml", "--n", "2", "--config=b.yaml", "--data.init_args.seed", "1"])
+        ['--n', '2', '--config=["a.yaml", "b.yaml"]', '--flags=["--data.init_args.seed=1"]']
+    """
+    configs: list[str] = []
+    flags: list[str] = []
+    rest: list[str] = []
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        name = word.partition("=")[0]
+        target = configs if name in ("--config", "-c") else flags if _FIT_FLAG.match(name) else rest
+        if target is rest:
+            rest.append(word)
+            continue
+        if "=" not in word:
+            if not words or words[0].startswith("--"):
+                raise UserError(f"{word} is given no value; see `moviebot preview --help`")
+            word = f"{word}={words.pop(0)}"
+        target.append(word.partition("=")[2] if target is configs else word)
+    for name, values in (("config", configs), ("flags", flags)):
+        rest += [f"--{name}={json.dumps(values)}"] if values else []
+    return rest
+
+
+_FIT_FLAG = re.compile(r"--(seed_everything$|(trainer|model|data)\.)")
 _BOOLEANS = (["true"], ["false"])
 
 

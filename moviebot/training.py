@@ -31,7 +31,10 @@ from lightning.pytorch.loggers import WandbLogger
 import moviebot.callbacks
 import moviebot.data
 import moviebot.modules
+from moviebot.data.preview import show_preview
+from moviebot.data.qa_datamodule import MovieQADataModule
 from moviebot.errors import UserError
+from moviebot.pretrained import SMOLLM2
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +161,50 @@ def run_lightning(args: list[str] | None = None, run: bool = True) -> LightningC
     finally:
         if wandb.run is not None:
             wandb.finish()  # else the next run of this process would log into this one's
+
+
+def preview(
+    config: Sequence[Path] = (),
+    data: Path | None = None,
+    flags: Sequence[str] = (),
+    base: str = SMOLLM2,
+    n: int = 4,
+    seed: int = 0,
+) -> None:
+    """Print the very samples that a language model will be trained on, and what is wrong with them.
+
+    Exits with 1 where the set is bad. Nothing is written but the datamodule's token cache.
+
+    Args:
+        config: the training's config, as for `moviebot fit`; may be given several times, and later ones win.
+        data: the data folder that `moviebot clean` wrote; without it, the config's.
+        flags: the training's flags; they may also be written as for `moviebot fit`
+            (--data.init_args.max_length=512).
+        base: without a config, the language model whose tokenizer is used: a folder or a name.
+        n: how many training samples of each task to print.
+        seed: draws which.
+
+    Raises:
+        UserError: neither a config nor a data folder, or the config has no such samples.
+    """
+    if config:
+        # What the training runs on is not looked at: a GPU's config is previewed on any machine.
+        machine = ["accelerator=cpu", "devices=1", "strategy=auto", "precision=32-true", "logger=false"]
+        words = [f"--config={path}" for path in config] + [*flags, *(f"--trainer.{setting}" for setting in machine)]
+        words += [f"--data.init_args.data_dir={data}"] if data else []
+        datamodule = run_lightning(words, run=False).datamodule
+    elif data:
+        if flags:
+            raise UserError(f"{flags[0]} belongs to a config: give --config too, for example configs/llm/*.yaml")
+        datamodule = MovieQADataModule(data, base)
+    else:
+        raise UserError("give --config FILE, as for `moviebot fit`, or --data DIR, or both")
+    if not isinstance(datamodule, MovieQADataModule):
+        raise UserError(
+            f"the config's data are those of {type(datamodule).__name__}, which has no prompts: give a language "
+            "model's config (configs/llm)"
+        )
+    show_preview(datamodule, n, seed)
 
 
 def _refuse_class_flags(args: Sequence[str]) -> None:

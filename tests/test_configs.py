@@ -189,12 +189,55 @@ def test_no_retriever_is_chosen_by_its_cosine(path: Path) -> None:
         assert monitors == ["val/hit@1", "val/hit@1"]  # what is kept, and when to stop
 
 
+# What W&B's schema of a sweep allows (schema.json of the package wandb/sweeps, 0.3.0), as far as ours use it.
+SWEEP_KEYS = {
+    "program": str, "name": str, "method": str, "metric": dict, "early_terminate": dict, "run_cap": int,
+    "parameters": dict, "command": list,
+}  # fmt: skip
+STOPPING_KEYS = {"type": str, "min_iter": int, "max_iter": int, "s": int, "eta": int, "strict": bool}
+
+
+def leaves_of(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return [leaf for part in value.values() for leaf in leaves_of(part)]
+    return [leaf for part in value for leaf in leaves_of(part)] if isinstance(value, list) else [value]
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=name_of)
 def test_sweep_is_as_the_agent_reads_it(path: Path) -> None:
     sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {key: type(value) for key, value in sweep.items()} == {key: SWEEP_KEYS[key] for key in sweep}
+    assert sweep["method"] in ("bayes", "random", "grid")
+    assert sweep["metric"].keys() <= {"name", "goal"}
+    assert sweep["metric"]["goal"] in ("minimize", "maximize")
     assert "fit" in sweep["command"]
     assert sweep["command"].index("${args}") > sweep["command"].index("--config")
+    assert all(type(part) is str for part in sweep["command"])
+    for leaf in leaves_of(sweep["parameters"]):
+        assert type(leaf) in (int, float, bool, str)  # a null would be given as the text None
+        if isinstance(leaf, str):
+            with pytest.raises(ValueError, match="could not convert"):
+                float(leaf)  # 1e-5 would be a string to PyYAML
     for space in sweep["parameters"].values():
-        for bound in ("min", "max"):
-            assert isinstance(space.get(bound, 0), (int, float))  # 1e-5 would be a string to PyYAML
-        assert None not in space.get("values", [])
+        if "values" in space:
+            assert space.keys() == {"values"}
+            assert len(set(map(str, space["values"]))) == len(space["values"]) > 1
+        else:
+            assert space.keys() == {"distribution", "min", "max"}
+            assert space["distribution"] in ("uniform", "log_uniform_values", "int_uniform")
+            assert 0 <= space["min"] < space["max"]
+    stop = sweep["early_terminate"]
+    assert {key: type(value) for key, value in stop.items()} == {key: STOPPING_KEYS[key] for key in stop}
+    assert stop["type"] == "hyperband"
+    assert "min_iter" in stop or {"max_iter", "s"} <= stop.keys()
+
+
+def test_a_trial_validates_often_enough_to_be_stopped() -> None:
+    sweep = yaml.safe_load((ROOT / "configs/sweeps/lora.yaml").read_text(encoding="utf-8"))
+    flags = dict(part.removeprefix("--").split("=", 1) for part in sweep["command"] if "=" in part)
+    validations, rest = divmod(int(flags["data.init_args.limit_train"]), int(flags["trainer.val_check_interval"]))
+    stop = sweep["early_terminate"]
+    bands = [stop["min_iter"] * stop["eta"] ** rung for rung in range(9)]
+    assert rest == 0
+    assert sum(band < validations for band in bands) >= 2
+    assert validations not in bands  # else whole trials would be told to stop

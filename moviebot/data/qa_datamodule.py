@@ -34,7 +34,8 @@ from moviebot.pretrained import SMOLLM2
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 3  # of the cached samples; a change makes them anew
+_FORMAT = 4  # of the cached samples; a change makes them anew
+_COUNTS_NAME = "counts.json"
 
 
 class MovieQADataModule(LightningDataModule):
@@ -130,11 +131,13 @@ class MovieQADataModule(LightningDataModule):
         movies = {movie.tconst: movie for movie in read_catalogue(self.data_dir / "catalogue.parquet")}
         with write_whole(cache) as temporary:
             temporary.mkdir()
+            counts = {}
             for split in SPLITS:
                 words = self.train_description_words if split == "train" else None
                 shown = {tconst: _cut_description(movie, words) for tconst, movie in movies.items()}
-                rows = self._tokenise(self._read_samples(split, shown), shown, split)
+                rows, counts[split] = self._tokenise(self._read_samples(split, shown), shown, split)
                 datasets.Dataset.from_list(rows).save_to_disk(str(temporary / split))
+            (temporary / _COUNTS_NAME).write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
 
     def setup(self, stage: str) -> None:
         """Open the cached samples (memory-mapped)."""
@@ -201,6 +204,15 @@ class MovieQADataModule(LightningDataModule):
     def predict_dataloader(self) -> ResumableDataLoader:
         """The test movies' prompts alone: ``{"rows": [{"tconst", "question", "prompt", "answer", ...}]}``."""
         return self._eval_dataloader("test", self.collate_prompts)
+
+    def samples(self, split: Split) -> datasets.Dataset:
+        """Return a split's samples as they are cached: text, ``input_ids``, ``labels``, ``length`` (after setup)."""
+        return self._datasets[split]
+
+    def read_counts(self) -> dict[Split, dict[str, int]]:
+        """Return what was cut or left out while the cache was made, by split."""
+        counts: dict[Split, dict[str, int]] = json.loads((self._cache_dir() / _COUNTS_NAME).read_text("utf-8"))
+        return counts
 
     def sample_rows(self, split: Split, n: int) -> list[dict[str, Any]]:
         """Return the first ``n`` rows of a split, topics mixed: what a callback shows."""
@@ -290,23 +302,29 @@ class MovieQADataModule(LightningDataModule):
         )  # fmt: skip
         return balance([*asked, *offered], limit, seed=self.seed)
 
-    def _tokenise(self, samples: list[Sample], movies: dict[str, Movie], split: Split) -> list[dict[str, Any]]:
+    def _tokenise(
+        self, samples: list[Sample], movies: dict[str, Movie], split: Split
+    ) -> tuple[list[dict[str, Any]], dict[str, int]]:
         rows: list[dict[str, Any]] = []
-        cut = dropped = 0
+        cut = left_out = dropped = 0
         for sample in samples:
             fitted = self._fit(sample, movies[sample.tconst])
             if fitted is None:
                 dropped += 1
                 continue
-            cut += fitted[0] is not sample
+            cut += fitted[0].prompt != sample.prompt
+            left_out += len(sample.follow_ups) - len(fitted[0].follow_ups)
             rows.append(fitted[1])
-        logger.info("%s: %d samples (%d descriptions cut, %d too long)", split, len(rows), cut, dropped)
+        logger.info(
+            "%s: %d samples (%d descriptions cut, %d follow-ups left out, %d samples too long)",
+            split, len(rows), cut, left_out, dropped,
+        )  # fmt: skip
         if not rows:
             raise UserError(
                 f"{self.data_dir} has no {split} sample ({dropped} were longer than --data.init_args.max_length "
                 f"{self.max_length}): teach more movies, or raise max_length"
             )
-        return rows
+        return rows, {"descriptions_cut": cut, "follow_ups_left_out": left_out, "dropped": dropped}
 
     def _fit(self, sample: Sample, movie: Movie) -> tuple[Sample, dict[str, Any]] | None:
         """Tokenise a sample; where it is too long, leave out follow-ups, then cut the description.
