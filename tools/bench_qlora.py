@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,7 @@ def run_trl(
         )  # fmt: skip
         trainer.train()
     losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
-    return [after - before for before, after in zip(marks, marks[1:], strict=False)], losses[1:]
+    return [after - before for before, after in pairwise(marks)], losses[1:]
 
 
 def time_steps(
@@ -301,12 +302,12 @@ def profile(step: Step, batches: list[list[dict[str, Any]]]) -> None:
 
 
 def count_flops_per_token(base: str) -> float:
-    """Return the floating-point operations a token cannot do without: 2 N forward, 2 N for the gradient of the input."""
+    """Return the operations a token can't do without: 2 N forward, 2 N for the gradient of the input."""
     config = AutoConfig.from_pretrained(resolve_model(base))
     width, inner = config.hidden_size, config.intermediate_size
     key_value = width * config.num_key_value_heads // config.num_attention_heads
     linear = 2 * width * width + 2 * width * key_value + 3 * width * inner
-    return 4.0 * config.num_hidden_layers * linear
+    return float(4 * config.num_hidden_layers * linear)
 
 
 def measure_matmul_flops(device: str) -> float:
@@ -322,7 +323,7 @@ def measure_matmul_flops(device: str) -> float:
                 torch.cuda.synchronize()
             yield time.perf_counter() - started
 
-    return 2 * 2048**3 / min(runs())
+    return float(2 * 2048**3 / min(runs()))
 
 
 def show(results: dict[str, list[dict[str, float]]], given: argparse.Namespace) -> None:
@@ -334,7 +335,7 @@ def show(results: dict[str, list[dict[str, float]]], given: argparse.Namespace) 
     }
     table = Table(
         "", "samples/s", "tokens/s", "supervised/s", "x TRL", "x plain", "peak GiB", "of TRL's", "loss",
-        title=f"{given.samples} samples, batch {given.batch_size}, rank {given.rank}, {given.steps} steps x {given.rounds}",
+        title=f"batch {given.batch_size}, rank {given.rank}, {given.steps} steps, {given.rounds} rounds",
     )  # fmt: skip
     for name, values in medians.items():
         ratios = [
@@ -343,15 +344,16 @@ def show(results: dict[str, list[dict[str, float]]], given: argparse.Namespace) 
         ]
         memory = f"{values['peak_gib'] / medians['TRL']['peak_gib']:.2f}" if "TRL" in medians else "-"
         table.add_row(
-            name, f"{values['samples_per_s']:.2f}", f"{values['tokens_per_s']:.0f}", f"{values['supervised_per_s']:.0f}",
-            *ratios, f"{values['peak_gib']:.2f}", memory, f"{values['final_loss']:.4f}",
+            name, f"{values['samples_per_s']:.2f}", f"{values['tokens_per_s']:.0f}",
+            f"{values['supervised_per_s']:.0f}", *ratios, f"{values['peak_gib']:.2f}", memory,
+            f"{values['final_loss']:.4f}",
         )  # fmt: skip
     Console(width=130).print(table)
     peak = measure_matmul_flops(given.device)
     limit = peak / count_flops_per_token(given.base)
     print(
-        f"the limit: {count_flops_per_token(given.base) / 1e9:.2f} GFLOP a token in the frozen layers; this device multiplies "
-        f"{peak / 1e12:.2f} TFLOP/s, so at most {limit:.0f} tokens/s"
+        f"the limit: {count_flops_per_token(given.base) / 1e9:.2f} GFLOP a token in the frozen layers; this device "
+        f"multiplies {peak / 1e12:.2f} TFLOP/s, so at most {limit:.0f} tokens/s"
         + (f"; ours reaches {medians['ours']['tokens_per_s'] / limit:.0%}" if "ours" in medians else "")
     )
 

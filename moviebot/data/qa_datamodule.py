@@ -148,16 +148,12 @@ class MovieQADataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableDataLoader:
         """Batches in random order; of similar length each, where they are padded: see :meth:`collate`."""
         samples = self._datasets["train"]
+        pool = 1 if self.packing else BATCHES_PER_POOL
+        sampler = LengthGroupedSampler(samples["length"], self.batch_size, self.seed, *self._process(), pool)
         self._train_loader = ResumableDataLoader(
             cast("torch.utils.data.Dataset[Any]", samples),
             batch_size=self.batch_size,
-            sampler=LengthGroupedSampler(
-                samples["length"],
-                self.batch_size,
-                self.seed,
-                *self._process(),
-                pool_batches=1 if self.packing else BATCHES_PER_POOL,
-            ),  # fmt: skip
+            sampler=sampler,
             collate_fn=self.collate,
             num_workers=self.num_workers,
             generator=torch.Generator(),  # its own, so that starting workers leaves the model's random state alone
@@ -168,29 +164,30 @@ class MovieQADataModule(LightningDataModule):
         return self._train_loader
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the training epoch is, and what decides its order: a checkpoint amid an epoch resumes there."""
+        """Return how far the training epoch is, and what decides its order: a resumed run goes on there."""
         return {**self._train_loader.state_dict(), "order": self._describe_order()} if self._train_loader else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next training loader begin where the checkpoint was written.
 
         Raises:
-            UserError: the samples or their order are others than the checkpoint's: some would be seen twice, some never.
+            UserError: the samples or their order are not the checkpoint's: some would be seen twice, some never.
         """
-        before, now = state.get("order"), self._describe_order()
-        changed = [name for name, value in now.items() if before is not None and before.get(name) != value]
+        before: dict[str, Any] = state.get("order", {})
+        now = self._describe_order()
+        changed = [name for name, value in now.items() if name in before and before[name] != value]
         if changed:
             told = ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in changed)
             raise UserError(
-                f"the checkpoint's epoch can't go on, for its samples come in another order now ({told}): give the data and "
-                "the settings it was trained with, or start anew without --ckpt_path"
+                f"the checkpoint's epoch can't go on, for its samples come in another order now ({told}): give the "
+                "data and the settings it was trained with, or start anew without --ckpt_path"
             )
         self._resume_from = {"batches_seen": state["batches_seen"]} if state else {}
 
     def _describe_order(self) -> dict[str, Any]:
         return {
-            "samples": self._cache_dir().name, "batch_size": self.batch_size, "packing": self.packing, "seed": self.seed,
-            "processes": self._process()[1],
+            "samples": self._cache_dir().name, "batch_size": self.batch_size, "packing": self.packing,
+            "seed": self.seed, "processes": self._process()[1],
         }  # fmt: skip
 
     def val_dataloader(self) -> ResumableDataLoader:

@@ -56,6 +56,6 @@ class _AnswerLoss(torch.autograd.Function):
         return loss, right
 
     @staticmethod
-    def backward(ctx: Any, of_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, of_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
         return gradient * of_loss.to(gradient.dtype), None, None, None

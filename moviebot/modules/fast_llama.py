@@ -13,7 +13,7 @@ Shapes: B batch, T tokens, D features, H heads, E features of a head.
 
 from collections.abc import Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,10 +65,10 @@ def _make_groups(groups: Sequence[Sequence[nn.Module]], cache: bool) -> list[Pro
 
 
 def _usable_groups(module: nn.Module, x: Tensor) -> list[ProjectionGroup | None]:
-    """Return a module's groups, but for those whose layers were replaced (dense weights), or that generate by tokens."""
+    """Return a module's groups, but for those whose layers were replaced, or that generate token by token."""
     if x.shape[-2] == 1 and not module.training:
         return [None, None]  # bitsandbytes has a kernel for one token that dequantises nothing
-    groups: list[ProjectionGroup | None] = module.moviebot_groups
+    groups = cast(list[ProjectionGroup | None], module.moviebot_groups)
     return [group if group and group.layers[0] in module.children() else None for group in groups]
 
 
@@ -121,7 +121,7 @@ def _attend_within(query: Tensor, key: Tensor, value: Tensor, segments: tuple[in
         key, value = (repeat_kv(part, query.shape[1] // part.shape[1]) for part in (key, value))
         grouped = False
     # split, not slices: the gradient of a slice is a tensor of zeros as large as all samples together
-    parts = zip(*(part.split(segments, dim=2) for part in (query, key, value)), strict=True)
+    parts = zip(*(torch.split(part, list(segments), dim=2) for part in (query, key, value)), strict=True)
     attended = [
         functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
         for q, k, v in parts
@@ -139,13 +139,14 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:  # noqa: ANN401
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # (..., 1)
+        length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # (..., 1)
         inverse = (length.square() / x.shape[-1] + epsilon).rsqrt()
         ctx.save_for_backward(x, weight, inverse)
-        return (x * inverse).to(x.dtype) * weight
+        normed: Tensor = (x * inverse).to(x.dtype) * weight
+        return normed
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, weight, inverse = ctx.saved_tensors
         weighted = (gradient * weight).float()
         normed = x * inverse  # float32, as inverse is
@@ -162,7 +163,7 @@ class _Rotate(torch.autograd.Function):
         return _rotate(x, cos, sin)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         cos, sin = ctx.saved_tensors
         return _rotate(gradient, cos, -sin), None, None
 

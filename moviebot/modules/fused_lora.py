@@ -164,7 +164,7 @@ def _backward(
             result.addmm_(low_gradient, down)
         else:
             result += _drop(low_gradient @ down, group, seed)
-    of_down_parts = of_down.split([a.shape[0] for a in matrices[0::2]])
+    of_down_parts = torch.split(of_down, [a.shape[0] for a in matrices[0::2]])
     return result, [matrix for pair in zip(of_down_parts, of_up, strict=True) for matrix in pair]
 
 
@@ -180,7 +180,7 @@ class _Project(torch.autograd.Function):
         return tuple(output.view(*x.shape[:-1], -1) for output in outputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, low, *matrices = ctx.saved_tensors
         flat = [gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients]  # (T, O)
         of_x, of_matrices = _backward(flat, x, low, ctx.group, ctx.seed, matrices, ctx.needs_input_grad[0])
@@ -191,7 +191,7 @@ class _ProjectSwiGLU(torch.autograd.Function):
     """One projection of ``silu(gate) * up``."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,  # noqa: ANN401
         gate: Tensor,
         up: Tensor,
@@ -207,7 +207,7 @@ class _ProjectSwiGLU(torch.autograd.Function):
         return output.view(*gate.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         gate, up, low, *matrices = ctx.saved_tensors
         activated = functional.silu(gate)
         hidden = (activated * up).view(-1, gate.shape[-1])  # (T, I)

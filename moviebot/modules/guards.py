@@ -48,8 +48,9 @@ def check_gradients(parameters: Iterable[tuple[str, nn.Parameter]], scaled: bool
     ):
         if names:
             raise RuntimeError(
-                f"{len(names)} of {len(trained)} LoRA matrices have {what} after the first batch, for example {names[0]}: "
-                "nothing would be learnt there; report this with the config (--print_config) and the versions"
+                f"{len(names)} of {len(trained)} LoRA matrices have {what} after the first batch, for example "
+                f"{names[0]}: nothing would be learnt there; report this with the config (--print_config) and "
+                "the versions"
             )
 
 
@@ -67,8 +68,9 @@ def check_packing(packed: tuple[Tensor, Tensor], alone: tuple[Tensor, Tensor]) -
     loss_difference = float((loss - loss_alone).abs() / loss_alone.abs().clamp(min=1e-6))
     if difference > _HIDDEN_TOLERANCE or loss_difference > _LOSS_TOLERANCE:
         raise RuntimeError(
-            f"packed samples see each other: hidden states differ by {difference:.1%}, the loss by {loss_difference:.1%} "
-            "from the samples' alone; give --data.init_args.packing false, and report this with the versions"
+            f"packed samples see each other: hidden states differ by {difference:.1%}, the loss by "
+            f"{loss_difference:.1%} from the samples' alone; give --data.init_args.packing false, and report "
+            "this with the versions"
         )
 
 
@@ -91,6 +93,6 @@ class CheckpointingCheck:
         self._handle.remove()
         if self.runs < 2:
             raise RuntimeError(
-                "gradient checkpointing was asked for and is not active: the layers' activations were kept; report this "
-                "with the config (--print_config) and the versions"
+                "gradient checkpointing was asked for and is not active: the layers' activations were kept; report "
+                "this with the config (--print_config) and the versions"
             )

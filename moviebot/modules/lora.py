@@ -8,7 +8,7 @@ Shapes: I and O features in and out of a projection, r rank.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from bitsandbytes.functional import quantize_4bit
@@ -173,9 +173,9 @@ def join_start(layer: LoraLayer) -> tuple[Tensor, Tensor] | None:
 def _replace_weight(layer: nn.Module, weight: Tensor) -> None:
     """Give a frozen layer another weight, quantised as its own is."""
     if not isinstance(layer, Linear4bit):
-        layer.weight.data = weight.to(layer.weight.dtype)
+        cast(nn.Linear, layer).weight.data = weight.to(cast(nn.Linear, layer).weight.dtype)
         return
-    state = layer.weight.quant_state
+    state: Any = layer.weight.quant_state
     layer.weight.data, layer.weight.quant_state = quantize_4bit(
         weight.to(state.dtype), blocksize=state.blocksize, compress_statistics=state.nested, quant_type=state.quant_type
     )

@@ -78,14 +78,14 @@ class QLoRALanguageModel(LightningModule):
         weight_decay: of AdamW, on the LoRA matrices.
         optimiser: torch's AdamW, or one of bitsandbytes' with 8-bit or paged moments.
         lora_plus_ratio: how many times faster B learns than A (LoRA+); 1 for equal rates.
-        neftune_alpha: noise on the embeddings while training (NEFTune, https://arxiv.org/abs/2310.05914: 5); 0 for none.
+        neftune_alpha: noise on the embeddings while training (NEFTune, https://arxiv.org/abs/2310.05914: 5); 0: none.
         quantise: hold the base in NF4 with double quantisation; False is plain LoRA, faster where memory allows.
         compute_dtype: what the base computes in. ``auto``: bfloat16 where the hardware has it, else float16 on CUDA
             and float32 on a CPU.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
         checkpoint_every: of the layers, recompute every so many alone.
         checkpoint_offload: keep what recomputing starts from in the CPU's memory.
-        fast_layers: compute a Llama's layers by :mod:`moviebot.modules.fast_llama`; others are transformers' in any case.
+        fast_layers: compute a Llama's layers by :mod:`moviebot.modules.fast_llama`; others stay transformers'.
         cache_dequantised: also keep the 4-bit weights dequantised, which saves the time to do that twice a step;
             2 bytes a weight more memory.
         max_new_tokens: where a generated answer is cut.
@@ -173,12 +173,13 @@ class QLoRALanguageModel(LightningModule):
         if self.gradient_checkpointing:
             base.activation_checkpointing_enable(
                 activation_checkpointing_kwargs={"use_reentrant": False}, every_n_layers=self.checkpoint_every,
-                offload=self.checkpoint_offload,
+                offload=self.checkpoint_offload and device.type != "cpu",
             )  # fmt: skip
         scaled = [name for name in _LOGIT_SETTINGS if getattr(base.config, name, None) not in (None, 1, 1.0)]
         if scaled:
             raise UserError(
-                f"{self.base} changes its logits ({', '.join(scaled)}), which the loss here does not: choose another base"
+                f"{self.base} changes its logits ({', '.join(scaled)}), which the loss here does not: "
+                "choose another base"
             )
         self._fast = self.fast_layers and can_speed_up(base)
         if self._fast:

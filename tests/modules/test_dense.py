@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from moviebot.callbacks.adapter_checkpoint import export_adapter
 from moviebot.errors import UserError
 from moviebot.modules.dense import generate_texts, load_dense_model
-from moviebot.modules.qlora import LoraSettings, QLoRALanguageModel
+from moviebot.modules.lora import LoraSettings
+from moviebot.modules.qlora import QLoRALanguageModel
 
 PROMPTS = ["Hi", "A much longer prompt than the first", "Third"]
 

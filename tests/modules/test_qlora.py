@@ -18,7 +18,8 @@ from moviebot.data.qa_datamodule import MovieQADataModule
 from moviebot.data.tokenise import IGNORE, collate_samples, label_answers
 from moviebot.errors import UserError
 from moviebot.modules.answer_loss import answer_loss
-from moviebot.modules.qlora import LoraSettings, QLoRALanguageModel, TextBatch
+from moviebot.modules.lora import LoraSettings
+from moviebot.modules.qlora import QLoRALanguageModel, TextBatch
 from moviebot.modules.quantisation import dequantise_weight, make_dense, undo_dense
 
 pytestmark = [
