@@ -1,7 +1,7 @@
 """One command, ``moviebot``: each stage is a typed function, and its flags are that function's arguments.
 
-Exit codes: 0 success; 1 a failure that is not the person's (with a traceback), or a bad set that `preview` found; 2
-the person's mistake (one line on standard error); 130 interrupted. The modules behind a command are imported when it
+Exit codes: 0 success; 1 a failure that is not the person's (with a traceback), or what `preview` or `doctor` found;
+2 the person's mistake (one line on standard error); 130 interrupted. The modules behind a command are imported when it
 is called, so that ``--help`` is quick.
 """
 
@@ -40,6 +40,7 @@ COMMANDS = {
     "teach": Command("moviebot.data.teacher", "teach", "let a teacher write questions, answers and recommendations"),
     "clean": Command("moviebot.data.cleaning", "clean", "clean them, count every rejection, write the training sets"),
     "stats": Command("moviebot.data.stats", "show_stats", "print and plot what the sets hold", positional="data"),
+    "doctor": Command("moviebot.doctor", "doctor", "say what this machine can run, and whether a training fits it"),
     "preview": Command("moviebot.training", "preview", "print and check the samples that training will see"),
     "export_data": Command("moviebot.data.export", "export_data", "write them as a Hugging Face dataset with its card"),
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
@@ -91,9 +92,17 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe (`| head`) has left: nothing to complain about
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         if isinstance(error, _UNUSABLE_PATH) and error.filename is not None:
             print(f"moviebot: {error.filename}: {error.strerror}: give a path that you may use", file=sys.stderr)
+            return 2
+        if is_out_of_memory(error):
+            print(
+                "moviebot: out of memory: halve --data.init_args.batch_size and double "
+                "--trainer.accumulate_grad_batches, or give --model.init_args.gradient_checkpointing true; "
+                "`moviebot doctor --config ...` says what fits; what was finished is kept",
+                file=sys.stderr,
+            )
             return 2
         if not is_disk_full(error):
             raise
@@ -106,6 +115,17 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as error:  # argparse after --help and --version; Lightning after Ctrl-C
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error comes from memory that could not be had, on a GPU (torch, CUDA) or on the host."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator: can't allocate memory" in text
+        or "CUDA out of memory" in text
+    )
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -132,7 +152,7 @@ def _dispatch(arguments: list[str]) -> None:
 
         run_lightning(arguments)
     elif name in COMMANDS:
-        call_command(name, COMMANDS[name], gather_fit_flags(rest) if name == "preview" else rest)
+        call_command(name, COMMANDS[name], gather_fit_flags(rest) if name in _CALLED_AS_FIT else rest)
     else:
         known = ", ".join([*COMMANDS, *TRAINING])
         raise UserError(f"{name!r} is no command; the commands are {known}; see `moviebot --help`")
@@ -194,7 +214,7 @@ def expand_shorthand(function: Callable[..., object], arguments: list[str]) -> l
 
 
 def gather_fit_flags(arguments: Sequence[str]) -> list[str]:
-    """Let `preview` be called as `fit` is: several ``--config``, and the training's own flags.
+    """Let `preview` and `doctor` be called as `fit` is: several ``--config``, and the training's own flags.
 
     Example:
         >>> gather_fit_flags(["--config", "a.yaml", "--n", "2", "--config=b.yaml", "--data.init_args.seed", "1"])
@@ -213,7 +233,7 @@ def gather_fit_flags(arguments: Sequence[str]) -> list[str]:
             continue
         if "=" not in word:
             if not words or words[0].startswith("--"):
-                raise UserError(f"{word} is given no value; see `moviebot preview --help`")
+                raise UserError(f"{word} is given no value; see `moviebot fit --help`")
             word = f"{word}={words.pop(0)}"
         target.append(word.partition("=")[2] if target is configs else word)
     for name, values in (("config", configs), ("flags", flags)):
@@ -221,6 +241,7 @@ def gather_fit_flags(arguments: Sequence[str]) -> list[str]:
     return rest
 
 
+_CALLED_AS_FIT = {"doctor", "preview"}
 _FIT_FLAG = re.compile(r"--(seed_everything$|(trainer|model|data)\.)")
 _BOOLEANS = (["true"], ["false"])
 

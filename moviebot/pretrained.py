@@ -8,7 +8,7 @@ index carries, so that everything runs on a machine that reaches no hub. The log
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +21,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _HUB_TIMEOUT_S = 5.0
 # What the loaders below read; other files of a hub repository (ONNX, TensorFlow, GGUF) are not fetched.
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "1_Pooling/*"]
+_HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "1_Pooling/*")
 
 
 @cache
@@ -53,6 +53,25 @@ def resolve_model(name: str) -> Path:
         return folder
 
 
+def find_config(name: str) -> Path:
+    """Return a folder with a model's config alone: of the hub's files, only that is fetched.
+
+    Args:
+        name: a folder, or a model's name on the hub.
+
+    Raises:
+        UserError: as :func:`resolve_model`.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return _fetch_from_hub(name, ["config.json"])
+    except UserError:
+        if name not in _PACKAGED:
+            raise
+        return resolve_model(name)
+
+
 def cache_dir() -> Path:
     """Return the user's cache folder for converted models (``$MOVIEBOT_CACHE``, or ``$XDG_CACHE_HOME/moviebot``)."""
     if override := os.environ.get("MOVIEBOT_CACHE"):
@@ -60,7 +79,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moviebot"
 
 
-def _fetch_from_hub(name: str) -> Path:
+def _fetch_from_hub(name: str, files: Sequence[str] = _HUB_FILES) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -72,7 +91,7 @@ def _fetch_from_hub(name: str) -> Path:
     )
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES, etag_timeout=_HUB_TIMEOUT_S))
+        return Path(snapshot_download(name, allow_patterns=list(files), etag_timeout=_HUB_TIMEOUT_S))
     except GatedRepoError as error:
         raise UserError(
             f"{name} is gated: accept its licence on its hub page, then log in with `hf auth login` or set HF_TOKEN"

@@ -188,11 +188,7 @@ def preview(
         UserError: neither a config nor a data folder, or the config has no such samples.
     """
     if config:
-        # What the training runs on is not looked at: a GPU's config is previewed on any machine.
-        machine = ["accelerator=cpu", "devices=1", "strategy=auto", "precision=32-true", "logger=false"]
-        words = [f"--config={path}" for path in config] + [*flags, *(f"--trainer.{setting}" for setting in machine)]
-        words += [f"--data.init_args.data_dir={data}"] if data else []
-        datamodule = run_lightning(words, run=False).datamodule
+        datamodule = instantiate_config(config, data, flags)[1]
     elif data:
         if flags:
             raise UserError(f"{flags[0]} belongs to a config: give --config too, for example configs/llm/*.yaml")
@@ -205,6 +201,25 @@ def preview(
             "model's config (configs/llm)"
         )
     show_preview(datamodule, n, seed)
+
+
+def instantiate_config(
+    config: Sequence[Path], data: Path | None = None, flags: Sequence[str] = ()
+) -> tuple[LightningModule, LightningDataModule]:
+    """Return the module and the datamodule of a training's config, without weights.
+
+    What the training runs on is not looked at: a GPU's config is examined on any machine.
+
+    Args:
+        config: YAML files, as for `moviebot fit`; later ones win.
+        data: a data folder in place of the config's.
+        flags: the training's flags.
+    """
+    machine = ["accelerator=cpu", "devices=1", "strategy=auto", "precision=32-true", "logger=false"]
+    words = [f"--config={path}" for path in config] + [*flags, *(f"--trainer.{setting}" for setting in machine)]
+    words += [f"--data.init_args.data_dir={data}"] if data else []
+    cli = run_lightning(words, run=False)
+    return cli.model, cli.datamodule
 
 
 def _refuse_class_flags(args: Sequence[str]) -> None:

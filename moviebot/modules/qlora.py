@@ -30,12 +30,16 @@ from moviebot.modules.guards import (
     check_not_repacked,
     check_packing,
 )
+from moviebot.modules.host_memory import return_freed_tensors
 from moviebot.modules.lora import LoraSettings, add_lora
+from moviebot.modules.machine import read_host_memory
+from moviebot.modules.memory_model import TrainingPlan, check_base_fits
 from moviebot.modules.neftune import NoisyEmbeddings
 from moviebot.modules.optimiser import Optimiser, build_optimiser
 from moviebot.modules.precision import ComputeDtype, choose_dtype
 from moviebot.modules.quantisation import load_base, make_dense, undo_dense
 from moviebot.modules.schedule import Schedule, warm_up_and_decay
+from moviebot.modules.shapes import find_shape
 from moviebot.pretrained import SMOLLM2, resolve_model
 
 logger = logging.getLogger(__name__)
@@ -166,6 +170,9 @@ class QLoRALanguageModel(LightningModule):
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
         dtype = choose_dtype(self.compute_dtype, device)
         self._check_precision(dtype)
+        if device.type == "cpu":
+            return_freed_tensors()
+        self._check_fits(device, dtype)
         folder = resolve_model(self.base)
         base = load_base(folder, dtype, device, self.quantise)
         self.model = add_lora(base, self.lora, folder)
@@ -402,6 +409,18 @@ class QLoRALanguageModel(LightningModule):
         if self.model is None:
             raise RuntimeError("the weights are not loaded: call configure_model() first")
         return self.model
+
+    def _check_fits(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Refuse a base that can't fit this device, before 13 GB of it are downloaded."""
+        shape = find_shape(self.base)
+        if shape is None:
+            return
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_host_memory()[0]
+        plan = TrainingPlan(
+            tokens=1, bytes_a_number=dtype.itemsize, quantise=self.quantise, lora=self.lora, optimiser=self.optimiser,
+            cache_dequantised=self.cache_dequantised,
+        )  # fmt: skip
+        check_base_fits(self.base, shape, plan, free)
 
     def _check_settings(self) -> None:
         """Raise where a setting can't be."""
