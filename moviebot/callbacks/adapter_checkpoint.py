@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from peft import PeftModel
 
 from moviebot.artefact import write_whole
+from moviebot.modules.lora import save_adapter
 
 
 class AdapterCheckpoint(ModelCheckpoint):
@@ -89,4 +90,4 @@ def export_adapter(module: LightningModule, folder: Path) -> None:
     if not isinstance(model, PeftModel):
         raise TypeError(f"AdapterCheckpoint saves adapters, and {type(module).__name__} has none")
     with write_whole(folder) as temporary:
-        model.save_pretrained(str(temporary), save_embedding_layers=False)
+        save_adapter(model, temporary)

@@ -6,7 +6,7 @@ PiSSA https://arxiv.org/abs/2404.02948, LoftQ https://arxiv.org/abs/2310.08659.
 Shapes: I and O features in and out of a projection, r rank.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,6 +16,7 @@ from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -168,6 +169,35 @@ def join_start(layer: LoraLayer) -> tuple[Tensor, Tensor] | None:
     up, down = layer.lora_B[_ADAPTER].weight.detach(), layer.lora_A[_ADAPTER].weight.detach()
     start_up, start_down = cast(Tensor, layer.moviebot_start_B), cast(Tensor, layer.moviebot_start_A)
     return torch.cat([up, -start_up], dim=1), torch.cat([down, start_down])
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write a standard PEFT folder that fits the base as published, whatever the update started from.
+
+    Args:
+        model: with its LoRA matrices.
+        folder: written into; it may exist.
+    """
+    joined = {
+        name: parts
+        for name, layer in model.named_modules()
+        if isinstance(layer, LoraLayer) and (parts := join_start(layer)) is not None
+    }
+    if not joined:
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+        return
+    config = model.peft_config[_ADAPTER]
+    scale = next(layer.scaling[_ADAPTER] for layer in model.modules() if isinstance(layer, LoraLayer))
+    # Twice the rank, and the same scale: alpha / 2r.
+    wider = replace(config, r=2 * config.r, lora_alpha=scale * 2 * config.r, use_rslora=False)
+    tensors = {}
+    for name, (up, down) in joined.items():
+        tensors[f"{name}.lora_A.weight"] = down.cpu().contiguous()
+        tensors[f"{name}.lora_B.weight"] = up.cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    wider.inference_mode = True
+    wider.save_pretrained(str(folder))
 
 
 def _replace_weight(layer: nn.Module, weight: Tensor) -> None:

@@ -177,8 +177,8 @@ def check_base_fits(base: str, shape: ModelShape, plan: TrainingPlan, free_bytes
     least = sum(predict_memory(shape, replace(plan, tokens=1)).values())
     if least > free_bytes:
         raise UserError(
-            f"{base} does not fit: {least / GIB:.1f} GiB are wanted before the first sample and {free_bytes / GIB:.1f} are "
-            "free; `moviebot doctor --config ...` says what to change"
+            f"{base} does not fit: {least / GIB:.1f} GiB are wanted before the first sample and {free_bytes / GIB:.1f} "
+            "are free; `moviebot doctor --config ...` says what to change"
         )
 
 

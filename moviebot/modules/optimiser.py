@@ -1,12 +1,14 @@
 """The optimisers that LoRA matrices are trained with."""
 
-import warnings
+import logging
 from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from bitsandbytes import optim as bnb_optim
 from torch import nn
+
+logger = logging.getLogger(__name__)
 
 Optimiser = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"]
 
@@ -40,13 +42,15 @@ def build_optimiser(
         groups = [{"params": [*others, *ups], "lr": lr}]
     else:
         groups = [{"params": others, "lr": lr}, {"params": ups, "lr": lr * lora_plus_ratio}]
+    if name.startswith("paged_") and all(p.device.type == "cpu" for p in [*others, *ups]):
+        logger.warning("%s has no effect on a CPU, which has nothing to page to: its plain form is used", name)
+        name = "adamw_8bit" if name == "paged_adamw_8bit" else "adamw"
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=fused)
     kind = {
-        "adamw_8bit": bnb_optim.AdamW8bit, "paged_adamw": bnb_optim.PagedAdamW,
+        "adamw_8bit": bnb_optim.AdamW8bit,
+        "paged_adamw": bnb_optim.PagedAdamW,
         "paged_adamw_8bit": bnb_optim.PagedAdamW8bit,
-    }[name]  # fmt: skip
-    with warnings.catch_warnings():  # on a CPU there is nothing to page to: bitsandbytes says so at each parameter
-        warnings.filterwarnings("ignore", "Paged optimizers are not supported on CPU")
-        optimiser: torch.optim.Optimizer = kind(groups, lr=lr, weight_decay=weight_decay)
+    }[name]
+    optimiser: torch.optim.Optimizer = kind(groups, lr=lr, weight_decay=weight_decay)
     return optimiser
