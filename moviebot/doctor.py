@@ -92,7 +92,7 @@ def examine(
     plan = plan_of(module, tokens, machine)
     parts = predict_memory(shape, plan)
     peak = sum(parts.values())
-    console.print(f"\n{module.base}, {tokens} tokens a batch ({how})")
+    console.print(f"\n{module.base}, {tokens} tokens a batch ({how})", soft_wrap=True)
     table = Table("held at the worst moment", "GiB")
     for name, size in parts.items():
         table.add_row(name, f"{size / GIB:.2f}")
@@ -105,7 +105,7 @@ def examine(
     time = f"about {speed:,.0f} tokens/s ({rate / 1e12:.2f} TFLOP/s in matrix products)"
     if steps_tokens:
         time += f"; an epoch of {steps_tokens:,} tokens takes about {steps_tokens / speed / 60:.0f} minutes"
-    console.print(time)
+    console.print(time, soft_wrap=True)
     available = machine.free_bytes * HEADROOM
     if peak <= available:
         console.print(f"It fits: {peak / GIB:.1f} of {machine.free_bytes / GIB:.1f} GiB that are free.")
@@ -193,7 +193,7 @@ def advise_speed(console: Console, shape: ModelShape, plan: TrainingPlan, availa
     if plan.quantise and not plan.cache_dequantised and sum(predict_memory(shape, cached).values()) <= available:
         advice.append("--model.init_args.cache_dequantised true")
     if advice:
-        console.print(f"There is room to go faster: {' '.join(advice)}")
+        console.print(f"There is room to go faster: {' '.join(advice)}", soft_wrap=True)
 
 
 def _device(machine: Machine) -> torch.device:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-SCRIPT = Path(__file__).with_name("train_in_processes.py")
+SCRIPT = Path(__file__).with_name("train_retriever_in_processes.py")
 ROOT = SCRIPT.parents[2]
 
 

@@ -1,6 +1,6 @@
 """Trains a retriever with one or two processes, dropout off, and writes its losses and weights: for the tests.
 
-python train_in_processes.py ENCODER DATA OUT PROCESSES BATCH_SIZE
+python train_retriever_in_processes.py ENCODER DATA OUT PROCESSES BATCH_SIZE
 """
 
 import logging
