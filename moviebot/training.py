@@ -102,11 +102,23 @@ class MovieBotCLI(LightningCLI):
             return
         saved = torch.load(path, weights_only=True, map_location="cpu").get("hyper_parameters", {})
         given = self.config[subcommand].model.init_args.as_dict()
-        for name in sorted(given.keys() & saved.keys()):
-            if given[name] != saved[name]:
-                logger.warning(
-                    "%s was trained with %s=%s; the config's %s is used", path, name, saved[name], given[name]
-                )
+        changed = [name for name in sorted(given.keys() & saved.keys()) if given[name] != saved[name]]
+        refused = [name for name in changed if subcommand == "fit" and name not in _FREE_ON_RESUME]
+        if refused:
+            told = ", ".join(f"{name} was {saved[name]} and is {given[name]}" for name in refused)
+            raise UserError(
+                f"{path} can't go on with other settings ({told}): the optimiser's state belongs to the old ones; give "
+                "those, or start anew without --ckpt_path"
+            )
+        for name in changed:
+            logger.warning("%s was trained with %s=%s; the config's %s is used", path, name, saved[name], given[name])
+
+
+# What decides how something is computed, not what is learnt: a resumed training may have others.
+_FREE_ON_RESUME = {
+    "cache_dequantised", "checkpoint_every", "checkpoint_offload", "encode_chunk", "fast_layers", "generate_batch_size",
+    "gradient_cache_chunk", "gradient_checkpointing", "max_new_tokens",
+}  # fmt: skip
 
 
 def run_lightning(args: list[str] | None = None, run: bool = True) -> LightningCLI:

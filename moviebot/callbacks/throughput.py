@@ -43,7 +43,7 @@ class Throughput(Callback):
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
         self._seconds += time.perf_counter() - self._started
-        self._tokens += int(batch["attention_mask"].sum())
+        self._tokens += sum(batch["segments"]) if "segments" in batch else int(batch["attention_mask"].sum())
         self._supervised += int((batch["labels"] != IGNORE).sum())
         self._batches += 1
         if self._batches < self.every_n_batches:

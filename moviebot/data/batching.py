@@ -7,11 +7,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Sampler
 
-_BATCHES_PER_POOL = 16  # enough to find equal lengths in; few enough that an epoch stays random
+BATCHES_PER_POOL = 16  # enough to find equal lengths in; few enough that an epoch stays random
 
 
 class LengthGroupedSampler(Sampler[int]):
     """A random order in which each run of ``batch_size`` samples is of similar length, so that little is padding.
+
+    Where nothing is padded (samples are packed) a pool of one batch leaves the order random.
 
     Args:
         lengths: each sample's tokens.
@@ -20,16 +22,24 @@ class LengthGroupedSampler(Sampler[int]):
         rank: this process's number, below ``world_size``.
         world_size: how many processes share the samples. Each sees as many batches, and those of one step are of
             similar length; up to ``world_size - 1`` samples an epoch, others each time, are left out for that.
+        pool_batches: batches whose samples are sorted by length together.
     """
 
     def __init__(
-        self, lengths: Sequence[int], batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        pool_batches: int = BATCHES_PER_POOL,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.pool_batches = pool_batches
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -45,7 +55,7 @@ class LengthGroupedSampler(Sampler[int]):
         indices = list(range(len(self.lengths)))
         draw.shuffle(indices)
         step_size = self.batch_size * self.world_size  # samples of all processes together
-        pool_size = step_size * _BATCHES_PER_POOL
+        pool_size = step_size * self.pool_batches
         for start in range(0, len(indices), pool_size):
             pool = sorted(indices[start : start + pool_size], key=lambda index: self.lengths[index])
             steps = [pool[i : i + step_size] for i in range(0, len(pool), step_size)]

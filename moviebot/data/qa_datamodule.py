@@ -11,11 +11,10 @@ from typing import Any, cast
 import datasets
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from moviebot.artefact import hash_path, write_whole
-from moviebot.data.batching import LengthGroupedSampler, ResumableDataLoader, split_evenly
+from moviebot.data.batching import BATCHES_PER_POOL, LengthGroupedSampler, ResumableDataLoader, split_evenly
 from moviebot.data.prompts import render_follow_up, render_question_prompt
 from moviebot.data.qa_sample import Sample, balance, join_questions, render_qa, render_recommendation
 from moviebot.data.schemas import SPLITS, TOPICS, Movie, Split, read_catalogue, read_qa, read_recommendations
@@ -27,6 +26,7 @@ from moviebot.data.tokenise import (
     encode_prompt,
     label_answers,
     load_tokenizer,
+    pack_samples,
     pad_id_of,
 )
 from moviebot.errors import UserError
@@ -51,6 +51,8 @@ class MovieQADataModule(LightningDataModule):
         data_dir: the folder of the artefacts.
         tokenizer: the base model whose tokenizer is used; the command line takes it from the model's ``base``.
         batch_size: samples a training batch.
+        packing: put the samples of a batch one behind the other instead of padding them to the longest; they do not
+            see each other (the positions begin again at each). Padded batches hold samples of similar length.
         eval_batch_size: samples a batch when validating, testing and predicting.
         max_length: the most tokens of prompt and answer; a longer sample's description is cut.
         limit_train: train on this many samples at most, topics balanced; None for all.
@@ -72,6 +74,7 @@ class MovieQADataModule(LightningDataModule):
         data_dir: Path,
         tokenizer: str = SMOLLM2,
         batch_size: int = 8,
+        packing: bool = True,
         eval_batch_size: int = 8,
         max_length: int = 1024,
         limit_train: int | None = None,
@@ -85,11 +88,16 @@ class MovieQADataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if questions_per_sample < 1:
-            raise UserError(f"questions_per_sample: {questions_per_sample} is not allowed; give at least 1")
+        for name, value in (
+            ("questions_per_sample", questions_per_sample), ("batch_size", batch_size), ("max_length", max_length),
+            ("eval_batch_size", eval_batch_size),
+        ):  # fmt: skip
+            if value < 1:
+                raise UserError(f"{name}: {value} is not allowed; give at least 1")
         self.data_dir = Path(data_dir)
         self.tokenizer_name = tokenizer
         self.batch_size = batch_size
+        self.packing = packing
         self.eval_batch_size = eval_batch_size
         self.max_length = max_length
         self.limits: dict[Split, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
@@ -138,12 +146,14 @@ class MovieQADataModule(LightningDataModule):
             self._datasets = {split: datasets.load_from_disk(str(cache / split)) for split in SPLITS}
 
     def train_dataloader(self) -> ResumableDataLoader:
-        """Batches of similar length in random order: see :meth:`collate`."""
+        """Batches in random order; of similar length each, where they are padded: see :meth:`collate`."""
         samples = self._datasets["train"]
+        pool = 1 if self.packing else BATCHES_PER_POOL
+        sampler = LengthGroupedSampler(samples["length"], self.batch_size, self.seed, *self._process(), pool)
         self._train_loader = ResumableDataLoader(
             cast("torch.utils.data.Dataset[Any]", samples),
             batch_size=self.batch_size,
-            sampler=LengthGroupedSampler(samples["length"], self.batch_size, self.seed, *self._process()),
+            sampler=sampler,
             collate_fn=self.collate,
             num_workers=self.num_workers,
             generator=torch.Generator(),  # its own, so that starting workers leaves the model's random state alone
@@ -153,13 +163,32 @@ class MovieQADataModule(LightningDataModule):
             self._resume_from = {}
         return self._train_loader
 
-    def state_dict(self) -> dict[str, int]:
-        """Return how far the training epoch is: a checkpoint amid an epoch resumes there."""
-        return self._train_loader.state_dict() if self._train_loader else {}
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the training epoch is, and what decides its order: a resumed run goes on there."""
+        return {**self._train_loader.state_dict(), "order": self._describe_order()} if self._train_loader else {}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next training loader begin where the checkpoint was written."""
-        self._resume_from = state
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next training loader begin where the checkpoint was written.
+
+        Raises:
+            UserError: the samples or their order are not the checkpoint's: some would be seen twice, some never.
+        """
+        before: dict[str, Any] = state.get("order", {})
+        now = self._describe_order()
+        changed = [name for name, value in now.items() if name in before and before[name] != value]
+        if changed:
+            told = ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in changed)
+            raise UserError(
+                f"the checkpoint's epoch can't go on, for its samples come in another order now ({told}): give the "
+                "data and the settings it was trained with, or start anew without --ckpt_path"
+            )
+        self._resume_from = {"batches_seen": state["batches_seen"]} if state else {}
+
+    def _describe_order(self) -> dict[str, Any]:
+        return {
+            "samples": self._cache_dir().name, "batch_size": self.batch_size, "packing": self.packing,
+            "seed": self.seed, "processes": self._process()[1],
+        }  # fmt: skip
 
     def val_dataloader(self) -> ResumableDataLoader:
         """Batches of the validation movies, longest last."""
@@ -187,9 +216,14 @@ class MovieQADataModule(LightningDataModule):
         samples = self._datasets[split]
         return [_describe(row) for row in samples.select(range(min(n, len(samples)))).to_list()]
 
-    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return ``input_ids``, ``attention_mask`` and ``labels`` (B, T), left-padded."""
-        return collate_samples([(row["input_ids"], row["labels"]) for row in rows], pad_id_of(self.tokenizer))
+    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return a batch: ``input_ids`` and ``labels``, (1, T) packed with ``position_ids`` and ``segments``.
+
+        Without packing, (B, T), left-padded, with ``attention_mask``.
+        """
+        if not self.packing:
+            return collate_samples([(row["input_ids"], row["labels"]) for row in rows], pad_id_of(self.tokenizer))
+        return pack_samples([(torch.tensor(row["input_ids"]), torch.tensor(row["labels"])) for row in rows])
 
     def collate_prompts(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the prompts' ``input_ids`` and ``attention_mask`` (B, T), and the rows they are from."""
@@ -303,7 +337,8 @@ class MovieQADataModule(LightningDataModule):
             for turn in sample.follow_ups
         ]
         for ids in (answer_ids, *(answer for _, answer in follow_ups)):
-            assert ids[-1] == self.tokenizer.eos_token_id  # else the model would never learn to stop
+            if ids[-1] != self.tokenizer.eos_token_id:  # the model would never learn to stop
+                raise RuntimeError(f"an answer about {sample.tconst} does not end in the end token")
         words = (movie.description or "").split()
         while (
             len(prompt_ids := encode_prompt(self.tokenizer, sample.prompt))

@@ -5,6 +5,7 @@ known, and at inference, where the model writes it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -103,6 +104,26 @@ def collate_samples(samples: Sequence[tuple[Sequence[int], Sequence[int]]], pad_
     batch = collate_prompts([ids for ids, _ in samples], pad_id)
     batch["labels"] = pad_left([labels for _, labels in samples], IGNORE)
     return batch
+
+
+def pack_samples(samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Any]:
+    """Return a training batch without padding: the samples one behind the other in one row.
+
+    Args:
+        samples: pairs of ids and labels, each (T,), int64.
+
+    Returns:
+        ``input_ids``, ``labels`` and ``position_ids`` (1, T), int64, the positions beginning again at each sample,
+        which keeps the samples apart, and the samples' lengths ``segments``.
+    """
+    lengths = tuple(len(ids) for ids, _ in samples)
+    device = samples[0][0].device
+    return {
+        "input_ids": torch.cat([ids for ids, _ in samples])[None],
+        "labels": torch.cat([labels for _, labels in samples])[None],
+        "position_ids": torch.cat([torch.arange(length, device=device) for length in lengths])[None],
+        "segments": lengths,
+    }
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:

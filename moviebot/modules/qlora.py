@@ -1,70 +1,66 @@
 """Fine-tuning a causal language model by 4-bit QLoRA (https://arxiv.org/abs/2305.14314).
 
 The base's weights stay frozen in NF4; small low-rank matrices beside the linear layers are what is trained. Shapes:
-B batch, T tokens, V vocabulary, K columns that hold labels in some row.
+B batch, T tokens, D features, V vocabulary, N tokens that have a label.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypedDict
+from dataclasses import asdict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from moviebot.data.tokenise import IGNORE, load_tokenizer
+from moviebot.data.tokenise import IGNORE, load_tokenizer, pack_samples
 from moviebot.errors import UserError
+from moviebot.modules.answer_loss import answer_loss
 from moviebot.modules.dense import generate_texts
+from moviebot.modules.fast_llama import can_speed_up, speed_up
+from moviebot.modules.guards import (
+    PROBE_TOKENS,
+    CheckpointingCheck,
+    check_gradients,
+    check_not_repacked,
+    check_packing,
+)
+from moviebot.modules.lora import LoraSettings, add_lora
+from moviebot.modules.neftune import NoisyEmbeddings
+from moviebot.modules.optimiser import Optimiser, build_optimiser
 from moviebot.modules.precision import ComputeDtype, choose_dtype
-from moviebot.modules.quantisation import load_base, make_dense, quiet_peft, undo_dense
-from moviebot.modules.schedule import cosine_with_warmup
+from moviebot.modules.quantisation import load_base, make_dense, undo_dense
+from moviebot.modules.schedule import Schedule, warm_up_and_decay
 from moviebot.pretrained import SMOLLM2, resolve_model
 
+logger = logging.getLogger(__name__)
+
 Stage = Literal["train", "val", "test"]
-Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-Targets = Literal["all", "attention", "mlp", "qv"]
-TARGETS: dict[Targets, tuple[Projection, ...]] = {
-    "all": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "mlp": ("gate_proj", "up_proj", "down_proj"),
-    "qv": ("q_proj", "v_proj"),
-}
 
 # The summed loss of a batch is divided by this constant before the backward pass, and the gradients are put right
 # before the optimiser's step: about the answer tokens of a batch, it only keeps float16 gradients in range.
 _LOSS_DIVISOR = 256.0
-
-
-@dataclass
-class LoraSettings:
-    """The low-rank update that is trained.
-
-    Attributes:
-        r: the rank.
-        alpha: the update is scaled by ``alpha / r``.
-        dropout: on the update's input; 0 is faster and takes much less memory (each projection keeps a copy of its
-            input otherwise).
-        targets: which projections are adapted: all seven, those of attention, those of the MLP, or q and v.
-    """
-
-    r: int = 32
-    alpha: int = 16
-    dropout: float = 0.0
-    targets: Targets = "all"
+# Settings of models (Gemma, Cohere, Granite) whose logits are not the output matrix's product alone.
+_LOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class TextBatch(TypedDict):
-    """A batch of samples, left-padded; each (B, T), int64. Labels are ``IGNORE`` outside the answers."""
+    """A batch of samples: padded on the left, (B, T), or packed one behind the other, (1, T); int64.
+
+    Labels are ``IGNORE`` outside the answers. ``attention_mask`` is there where samples are padded; ``position_ids``,
+    which begin again at each sample, and the samples' lengths ``segments`` where they are packed.
+    """
 
     input_ids: Tensor
-    attention_mask: Tensor
     labels: Tensor
+    attention_mask: NotRequired[Tensor]
+    position_ids: NotRequired[Tensor]
+    segments: NotRequired[tuple[int, ...]]
 
 
 class QLoRALanguageModel(LightningModule):
@@ -75,14 +71,23 @@ class QLoRALanguageModel(LightningModule):
 
     Args:
         base: the base model: a folder, or a name on the hub.
-        lora: rank, scale, dropout and targets of the update.
+        lora: rank, scale, dropout, targets and start of the update.
         lr: the highest learning rate.
         warmup_share: the part of all steps over which the rate rises; it then falls along a cosine to 0.
+        schedule: how it falls.
         weight_decay: of AdamW, on the LoRA matrices.
+        optimiser: torch's AdamW, or one of bitsandbytes' with 8-bit or paged moments.
+        lora_plus_ratio: how many times faster B learns than A (LoRA+); 1 for equal rates.
+        neftune_alpha: noise on the embeddings while training (NEFTune, https://arxiv.org/abs/2310.05914: 5); 0: none.
         quantise: hold the base in NF4 with double quantisation; False is plain LoRA, faster where memory allows.
         compute_dtype: what the base computes in. ``auto``: bfloat16 where the hardware has it, else float16 on CUDA
             and float32 on a CPU.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        checkpoint_every: of the layers, recompute every so many alone.
+        checkpoint_offload: keep what recomputing starts from in the CPU's memory.
+        fast_layers: compute a Llama's layers by :mod:`moviebot.modules.fast_llama`; others stay transformers'.
+        cache_dequantised: also keep the 4-bit weights dequantised, which saves the time to do that twice a step;
+            2 bytes a weight more memory.
         max_new_tokens: where a generated answer is cut.
         generate_batch_size: how many answers are generated together.
     """
@@ -93,10 +98,18 @@ class QLoRALanguageModel(LightningModule):
         lora: LoraSettings = LoraSettings(),  # noqa: B008 (jsonargparse reads the default; it is never changed)
         lr: float = 3e-4,
         warmup_share: float = 0.05,
+        schedule: Schedule = "cosine",
         weight_decay: float = 0.0,
+        optimiser: Optimiser = "adamw",
+        lora_plus_ratio: float = 1.0,
+        neftune_alpha: float = 0.0,
         quantise: bool = True,
         compute_dtype: ComputeDtype = "auto",
         gradient_checkpointing: bool = False,
+        checkpoint_every: int = 1,
+        checkpoint_offload: bool = False,
+        fast_layers: bool = True,
+        cache_dequantised: bool = False,
         max_new_tokens: int = 96,
         generate_batch_size: int = 16,
     ) -> None:
@@ -106,17 +119,29 @@ class QLoRALanguageModel(LightningModule):
         self.lora = LoraSettings(**lora) if isinstance(lora, Mapping) else lora
         self.lr = lr
         self.warmup_share = warmup_share
+        self.schedule = schedule
         self.weight_decay = weight_decay
+        self.optimiser = optimiser
+        self.lora_plus_ratio = lora_plus_ratio
+        self.neftune_alpha = neftune_alpha
         self.quantise = quantise
         self.compute_dtype = compute_dtype
         self.gradient_checkpointing = gradient_checkpointing
+        self.checkpoint_every = checkpoint_every
+        self.checkpoint_offload = checkpoint_offload
+        self.fast_layers = fast_layers
+        self.cache_dequantised = cache_dequantised
         self.max_new_tokens = max_new_tokens
         self.generate_batch_size = generate_batch_size
+        self._check_settings()
         # Plain values alone: a checkpoint with any other object does not load (torch.load's weights_only).
         plain = {
-            "base": base, "lora": asdict(self.lora), "lr": lr, "warmup_share": warmup_share,
-            "weight_decay": weight_decay, "quantise": quantise, "compute_dtype": compute_dtype,
-            "gradient_checkpointing": gradient_checkpointing, "max_new_tokens": max_new_tokens,
+            "base": base, "lora": asdict(self.lora), "lr": lr, "warmup_share": warmup_share, "schedule": schedule,
+            "weight_decay": weight_decay, "optimiser": optimiser, "lora_plus_ratio": lora_plus_ratio,
+            "neftune_alpha": neftune_alpha, "quantise": quantise, "compute_dtype": compute_dtype,
+            "gradient_checkpointing": gradient_checkpointing, "checkpoint_every": checkpoint_every,
+            "checkpoint_offload": checkpoint_offload, "fast_layers": fast_layers,
+            "cache_dequantised": cache_dequantised, "max_new_tokens": max_new_tokens,
             "generate_batch_size": generate_batch_size,
         }  # fmt: skip
         self.save_hyperparameters(plain, logger=False)
@@ -124,6 +149,11 @@ class QLoRALanguageModel(LightningModule):
         self.model: PeftModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self._window_tokens = 0  # supervised tokens since the last optimiser step
+        self._fast = False  # the layers are fast_llama's
+        self._noise: NoisyEmbeddings | None = None
+        self._gradients_checked = False
+        self._packing_checked = False
+        self._checkpointing_check: CheckpointingCheck | None = None
 
     def configure_model(self) -> None:
         """Load the quantised base and add the LoRA matrices; does nothing where that is done.
@@ -136,45 +166,68 @@ class QLoRALanguageModel(LightningModule):
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
         dtype = choose_dtype(self.compute_dtype, device)
         self._check_precision(dtype)
-        base = load_base(resolve_model(self.base), dtype, device, self.quantise)
-        config = LoraConfig(
-            r=self.lora.r, lora_alpha=self.lora.alpha, lora_dropout=self.lora.dropout, bias="none",
-            target_modules=list(TARGETS[self.lora.targets]), task_type="CAUSAL_LM",
-        )  # fmt: skip
-        with quiet_peft():
-            self.model = get_peft_model(base, config)  # the LoRA matrices are float32, whatever the base's dtype
+        folder = resolve_model(self.base)
+        base = load_base(folder, dtype, device, self.quantise)
+        self.model = add_lora(base, self.lora, folder)
         self.model.peft_config["default"].base_model_name_or_path = self.base  # not the local folder it came from
         if self.gradient_checkpointing:
-            base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            base.activation_checkpointing_enable(
+                activation_checkpointing_kwargs={"use_reentrant": False}, every_n_layers=self.checkpoint_every,
+                offload=self.checkpoint_offload and device.type != "cpu",
+            )  # fmt: skip
+        scaled = [name for name in _LOGIT_SETTINGS if getattr(base.config, name, None) not in (None, 1, 1.0)]
+        if scaled:
+            raise UserError(
+                f"{self.base} changes its logits ({', '.join(scaled)}), which the loss here does not: "
+                "choose another base"
+            )
+        self._fast = self.fast_layers and can_speed_up(base)
+        if self._fast:
+            speed_up(base, self.cache_dequantised and self.quantise)
+        elif self.fast_layers:
+            logger.warning("fast_layers has no effect: %s is no Llama; transformers' own layers are used", self.base)
+        if self.neftune_alpha > 0:
+            self._noise = NoisyEmbeddings(base.get_input_embeddings(), self.neftune_alpha)
         # from_pretrained leaves the model in eval mode, in which checkpointing and dropout are silently off.
         self.model.train()
         self.tokenizer = load_tokenizer(self.base)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Return the logits of the given ``columns`` (K,), int64; None: of all T. (B, K, V)."""
-        positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, T); left padding does not count
-        output = self._peft_model()(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=positions,
-            use_cache=False, logits_to_keep=0 if columns is None else columns,
-        )  # fmt: skip
-        logits: Tensor = output.logits
-        return logits
+    def forward(self, batch: TextBatch) -> Tensor:
+        """Return the last hidden states, before the output matrix. (B, T, D)."""
+        if self._noise is not None:
+            self._noise.segments = batch.get("segments")
+        decoder = self._peft_model().get_base_model().get_decoder()
+        inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "use_cache": False}
+        if "position_ids" not in batch:
+            mask = batch["attention_mask"]
+            inputs["attention_mask"] = mask
+            inputs["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, T); left padding does not count
+        else:
+            # transformers keeps packed samples apart by the positions alone, if there is no attention mask.
+            inputs["position_ids"] = batch["position_ids"]
+            if self._fast:
+                inputs["segments"] = batch["segments"]
+                # A mask in its final shape is passed on as it is: none of T x T is made, and the layers need none.
+                inputs["attention_mask"] = batch["input_ids"].new_ones((1, 1, 1, 1), dtype=torch.bool)
+        hidden: Tensor = decoder(**inputs).last_hidden_state
+        return hidden
+
+    def _answer_loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Return the summed cross-entropy of the answers' tokens, how many were guessed, and how many there are."""
+        # The token of a position is predicted from the position before it. Of a packed sample's first token, which has
+        # no label, nothing is asked.
+        wanted = labels[:, 1:] != IGNORE  # (B, T - 1)
+        targets = labels[:, 1:][wanted]  # (N,)
+        if not len(targets):
+            raise UserError("a batch has no token to learn from: look at the samples with `moviebot preview`")
+        head = self._peft_model().get_base_model().get_output_embeddings()
+        loss_sum, right = answer_loss(hidden[:, :-1][wanted], head.weight, targets)
+        return loss_sum, right, len(targets)
 
     def _step(self, batch: TextBatch, stage: Stage) -> tuple[Tensor, int]:
         """Return the summed cross-entropy of the answers' tokens, and how many they are."""
-        # Logits only where some answer is: on a large vocabulary they'd be most of the memory. The token of a column
-        # is predicted from the column before it.
-        columns = (batch["labels"][:, 1:] != IGNORE).any(dim=0).nonzero().squeeze(1)  # (K,)
-        logits = self(batch["input_ids"], batch["attention_mask"], columns)  # (B, K, V)
-        labels = batch["labels"][:, columns + 1]  # (B, K)
-        wanted = labels != IGNORE
-        logits, labels = logits[wanted], labels[wanted]  # (N, V), (N,)
-        loss_sum = functional.cross_entropy(logits.float(), labels, reduction="sum")
-        tokens = labels.numel()
-        values = {
-            f"{stage}/loss": loss_sum.detach() / tokens,
-            f"{stage}/token_accuracy": (logits.argmax(dim=-1) == labels).float().mean(),
-        }
+        loss_sum, right, tokens = self._answer_loss(self(batch), batch["labels"])
+        values = {f"{stage}/loss": loss_sum.detach() / tokens, f"{stage}/token_accuracy": right / tokens}
         # Weighted by tokens: the mean over an epoch is then the mean over its tokens, whatever the batches.
         on_epoch = stage != "train"
         self.log_dict(values, batch_size=tokens, on_step=not on_epoch, on_epoch=on_epoch, sync_dist=on_epoch)
@@ -184,6 +237,9 @@ class QLoRALanguageModel(LightningModule):
 
     def on_train_batch_start(self, batch: TextBatch, batch_idx: int) -> None:
         """Seed dropout by the batch and the rank: a resumed run draws what the uninterrupted one would have drawn."""
+        if not self._packing_checked and len(batch.get("segments", ())) > 1:
+            self._packing_checked = True
+            self._check_packing(batch)
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         number = self.trainer.fit_loop.total_batch_idx * self.trainer.world_size + self.trainer.global_rank
         torch.manual_seed(seed * 1_000_003 + number)
@@ -238,7 +294,7 @@ class QLoRALanguageModel(LightningModule):
         if self.device.type != "cpu":
             yield
             return
-        swaps = make_dense(model, choose_dtype("auto", self.device))
+        swaps = make_dense(model, choose_dtype(self.compute_dtype, self.device))
         try:
             yield
         finally:
@@ -246,10 +302,15 @@ class QLoRALanguageModel(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over the LoRA matrices alone; the learning rate moves at every optimiser step."""
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trainable, lr=self.lr, weight_decay=self.weight_decay)
+        # Lightning can't clip gradients between a scaler's unscaling and a fused step.
+        optimizer = build_optimiser(
+            self.optimiser, self.named_parameters(), self.lr, self.weight_decay, self.lora_plus_ratio,
+            fused=str(self.trainer.precision) != "16-mixed",
+        )  # fmt: skip
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine_with_warmup(steps, self.warmup_share))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, warm_up_and_decay(steps, self.warmup_share, self.schedule)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -263,6 +324,9 @@ class QLoRALanguageModel(LightningModule):
         factor = _LOSS_DIVISOR * self.trainer.accumulate_grad_batches * self.trainer.world_size / float(total)
         torch._foreach_mul_([p.grad for p in self.parameters() if p.grad is not None], factor)
         self._window_tokens = 0
+        if not self._gradients_checked:
+            self._gradients_checked = True
+            check_gradients(self.named_parameters(), scaled=str(self.trainer.precision) == "16-mixed")
 
     def state_dict(  # type: ignore[override]  # torch's overloads
         self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
@@ -289,11 +353,47 @@ class QLoRALanguageModel(LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """See that checkpointing of activations is really on where it was asked for."""
+        """Prepare the checks of the first batch."""
         model = self._peft_model()
         model.train()
-        if self.gradient_checkpointing and not model.get_base_model().is_activation_checkpointing:
-            raise RuntimeError("gradient checkpointing was asked for and is not on")
+        check_not_repacked(model)
+        if self.gradient_checkpointing:
+            layers = model.get_base_model().get_decoder().layers
+            # Which of the layers are recomputed is transformers' choice: each counts.
+            on = [layer for layer in layers if getattr(layer, "gradient_checkpointing", False)]
+            self._checkpointing_check = CheckpointingCheck(on[0].mlp if on else layers[0].mlp)
+
+    def on_after_backward(self) -> None:
+        """See after the first batch that activations were computed again, where that was asked for."""
+        if self._checkpointing_check is not None:
+            self._checkpointing_check.finish()
+            self._checkpointing_check = None
+
+    def on_validation_end(self) -> None:
+        """See that measuring has left the weights as training needs them."""
+        check_not_repacked(self._peft_model())
+
+    @torch.no_grad()
+    def _check_packing(self, batch: TextBatch) -> None:
+        """Compare two of a batch's samples, packed, with each by itself."""
+        starts = [0, *torch.tensor(batch["segments"]).cumsum(0).tolist()]
+        samples = []
+        for start, length in list(zip(starts, batch["segments"], strict=False))[:2]:
+            end = start + length
+            start = max(start, end - PROBE_TOKENS)  # the end has the answer
+            samples.append((batch["input_ids"][0, start:end], batch["labels"][0, start:end].clone()))
+            samples[-1][1][0] = IGNORE
+        model = self._peft_model()
+        model.eval()
+        try:
+            hidden, losses = [], []
+            for chosen in (samples, samples[:1], samples[1:]):
+                packed = cast(TextBatch, pack_samples(chosen))
+                hidden.append(self(packed)[0])  # (T, D)
+                losses.append(self._answer_loss(hidden[-1][None], packed["labels"])[0])
+        finally:
+            model.train()
+        check_packing((hidden[0][len(samples[0][0]) :], losses[0]), (hidden[2], losses[1] + losses[2]))
 
     def _trainable(self) -> dict[str, Tensor]:
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
@@ -302,6 +402,20 @@ class QLoRALanguageModel(LightningModule):
         if self.model is None:
             raise RuntimeError("the weights are not loaded: call configure_model() first")
         return self.model
+
+    def _check_settings(self) -> None:
+        """Raise where a setting can't be."""
+        faults = self.lora.find_faults()
+        for name, value, lowest in (
+            ("lr", self.lr, 0.0), ("lora_plus_ratio", self.lora_plus_ratio, 0.0),
+            ("checkpoint_every", self.checkpoint_every, 0), ("generate_batch_size", self.generate_batch_size, 0),
+        ):  # fmt: skip
+            if value <= lowest:
+                faults.append(f"{name}: {value} is not allowed; give more than {lowest:g}")
+        if not 0 <= self.warmup_share <= 1:
+            faults.append(f"warmup_share: {self.warmup_share} is not allowed; give 0 to 1")
+        if faults:
+            raise UserError("; ".join(f"model.init_args.{fault}" for fault in faults))
 
     def _check_precision(self, dtype: torch.dtype) -> None:
         """Refuse a pair of precisions that would train badly without a word."""

@@ -15,7 +15,8 @@ from moviebot.callbacks.prediction_writer import PredictionWriter
 from moviebot.callbacks.throughput import Throughput
 from moviebot.callbacks.wandb_logger import OfflineFirstWandbLogger, is_logged_in
 from moviebot.data.qa_datamodule import MovieQADataModule
-from moviebot.modules.qlora import LoraSettings, QLoRALanguageModel
+from moviebot.modules.lora import LoraSettings
+from moviebot.modules.qlora import QLoRALanguageModel
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),

@@ -12,14 +12,17 @@ from transformers import AutoModelForCausalLM
 from moviebot.callbacks.adapter_checkpoint import export_adapter
 from moviebot.errors import UserError
 from moviebot.modules.dense import generate_texts, load_dense_model
-from moviebot.modules.qlora import LoraSettings, QLoRALanguageModel
+from moviebot.modules.lora import LoraSettings
+from moviebot.modules.qlora import QLoRALanguageModel
 
 PROMPTS = ["Hi", "A much longer prompt than the first", "Third"]
 
 
 @pytest.fixture
 def trained(tiny_llama: Path) -> QLoRALanguageModel:
-    model = QLoRALanguageModel(base=str(tiny_llama), lora=LoraSettings(r=4, alpha=8), max_new_tokens=12)
+    model = QLoRALanguageModel(
+        base=str(tiny_llama), lora=LoraSettings(r=4, alpha=8), max_new_tokens=12, compute_dtype="float32"
+    )
     model.configure_model()
     torch.manual_seed(3)
     with torch.no_grad():
@@ -37,18 +40,18 @@ def test_exported_adapter_answers_as_the_module_does(
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    model, tokenizer = load_dense_model(str(tiny_llama), tmp_path / "adapter")
+    model, tokenizer = load_dense_model(str(tiny_llama), tmp_path / "adapter", dtype="float32")
     assert not any(isinstance(module, Linear4bit) for module in model.modules())
     assert not model.training
     expected = trained.generate_batch(PROMPTS)
     assert generate_texts(model, tokenizer, PROMPTS, max_new_tokens=12) == expected
-    untuned, _ = load_dense_model(str(tiny_llama))
+    untuned, _ = load_dense_model(str(tiny_llama), dtype="float32")
     assert generate_texts(untuned, tokenizer, PROMPTS, max_new_tokens=12) != expected  # the adapter did something
 
 
 def test_quantised_weights_are_not_the_published_ones(tiny_llama: Path) -> None:
-    nf4, _ = load_dense_model(str(tiny_llama))
-    published, _ = load_dense_model(str(tiny_llama), as_quantised=False)
+    nf4, _ = load_dense_model(str(tiny_llama), dtype="float32")
+    published, _ = load_dense_model(str(tiny_llama), as_quantised=False, dtype="float32")
     reference = AutoModelForCausalLM.from_pretrained(tiny_llama).model.layers[0].mlp.up_proj.weight
     assert torch.equal(published.model.layers[0].mlp.up_proj.weight, reference)
     difference = (nf4.model.layers[0].mlp.up_proj.weight - reference).abs().max()
@@ -56,7 +59,7 @@ def test_quantised_weights_are_not_the_published_ones(tiny_llama: Path) -> None:
 
 
 def test_batching_and_order_do_not_change_answers(trained: QLoRALanguageModel, tiny_llama: Path) -> None:
-    model, tokenizer = load_dense_model(str(tiny_llama))
+    model, tokenizer = load_dense_model(str(tiny_llama), dtype="float32")
     together = generate_texts(model, tokenizer, PROMPTS, max_new_tokens=10)
     assert together == [generate_texts(model, tokenizer, [prompt], max_new_tokens=10)[0] for prompt in PROMPTS]
     assert together == generate_texts(model, tokenizer, PROMPTS, max_new_tokens=10, batch_size=1)
@@ -64,7 +67,7 @@ def test_batching_and_order_do_not_change_answers(trained: QLoRALanguageModel, t
 
 
 def test_stops_at_the_end_token(tiny_llama: Path) -> None:
-    model, tokenizer = load_dense_model(str(tiny_llama))
+    model, tokenizer = load_dense_model(str(tiny_llama), dtype="float32")
     unstopped = generate_texts(model, tokenizer, ["Hi"], max_new_tokens=10)[0]
     letter = next(char for char in unstopped[1:] if char.isascii() and char.isalnum())
     tokenizer.eos_token = letter
@@ -76,7 +79,7 @@ def test_stops_at_the_end_token(tiny_llama: Path) -> None:
 
 def test_missing_adapter_is_one_line(tiny_llama: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no whole adapter folder: it lacks adapter_config.json and adapter_model"):
-        load_dense_model(str(tiny_llama), tmp_path / "nowhere")
+        load_dense_model(str(tiny_llama), tmp_path / "nowhere", dtype="float32")
 
 
 @pytest.mark.parametrize("content", [b'{"r": 8,', b"\xff\xfe", b"", b"[]"])
@@ -86,7 +89,7 @@ def test_damaged_adapter_config_is_one_line(
     export_adapter(trained, tmp_path / "adapter")
     (tmp_path / "adapter/adapter_config.json").write_bytes(content)
     with pytest.raises(UserError, match=r"adapter_config.json is damaged \(.*`moviebot fit`") as caught:
-        load_dense_model(str(tiny_llama), tmp_path / "adapter")
+        load_dense_model(str(tiny_llama), tmp_path / "adapter", dtype="float32")
     assert "\n" not in str(caught.value)
 
 
@@ -103,4 +106,4 @@ def test_adapter_of_another_shape_is_one_line(trained: QLoRALanguageModel, tiny_
     config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
     (tmp_path / "adapter/adapter_config.json").write_text(json.dumps({**config, "r": 8}))
     with pytest.raises(UserError, match="does not fit"):
-        load_dense_model(str(tiny_llama), tmp_path / "adapter")
+        load_dense_model(str(tiny_llama), tmp_path / "adapter", dtype="float32")

@@ -17,7 +17,9 @@ from moviebot.callbacks.adapter_checkpoint import AdapterCheckpoint
 from moviebot.data.qa_datamodule import MovieQADataModule
 from moviebot.data.tokenise import IGNORE, collate_samples, label_answers
 from moviebot.errors import UserError
-from moviebot.modules.qlora import LoraSettings, QLoRALanguageModel, TextBatch
+from moviebot.modules.answer_loss import answer_loss
+from moviebot.modules.lora import LoraSettings
+from moviebot.modules.qlora import QLoRALanguageModel, TextBatch
 from moviebot.modules.quantisation import dequantise_weight, make_dense, undo_dense
 
 pytestmark = [
@@ -35,7 +37,9 @@ EOS, PAD = 1, 2
 
 def make_model(base: Path, **settings: Any) -> QLoRALanguageModel:
     torch.manual_seed(0)
-    values: dict[str, Any] = {"lora": LoraSettings(r=4, alpha=8), "lr": 1e-2, "max_new_tokens": 8, **settings}
+    values: dict[str, Any] = {
+        "lora": LoraSettings(r=4, alpha=8), "lr": 1e-2, "max_new_tokens": 8, "compute_dtype": "float32", **settings
+    }  # fmt: skip
     model = QLoRALanguageModel(base=str(base), **values)
     model.configure_model()
     return model
@@ -62,6 +66,25 @@ def make_trainer(root: Path, **settings: Any) -> Trainer:
         "num_sanity_val_steps": 0, "limit_val_batches": 1, "log_every_n_steps": 1, **settings,
     }  # fmt: skip
     return Trainer(**values)
+
+
+def all_logits(model: QLoRALanguageModel, batch: TextBatch) -> torch.Tensor:
+    """(B, T, V)"""
+    assert model.model is not None
+    logits: torch.Tensor = model.model.get_base_model().lm_head(model(batch))
+    return logits
+
+
+def spy_on_loss(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many tokens' logits are asked for."""
+    seen: list[int] = []
+
+    def note(hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(hidden))
+        return answer_loss(hidden, head, labels)
+
+    monkeypatch.setattr("moviebot.modules.qlora.answer_loss", note)
+    return seen
 
 
 def summed_loss(model: QLoRALanguageModel, batch: TextBatch) -> torch.Tensor:
@@ -140,23 +163,19 @@ class TestLoss:
     def test_equals_the_loss_from_all_logits(self, tiny_llama: Path) -> None:
         model, batch = make_model(tiny_llama), make_batch()
         randomise_lora(model)
-        logits = model(batch["input_ids"], batch["attention_mask"])  # (B, T, V)
+        logits = all_logits(model, batch)  # (B, T, V)
         reference = functional.cross_entropy(
             logits[:, :-1].reshape(-1, logits.shape[-1]), batch["labels"][:, 1:].reshape(-1),
             ignore_index=IGNORE, reduction="sum",
         )  # fmt: skip
         assert summed_loss(model, batch).item() == pytest.approx(reference.item(), rel=1e-5)
 
-    def test_computes_logits_for_the_answers_columns_alone(
-        self, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_computes_logits_for_the_answers_alone(self, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         model, batch = make_model(tiny_llama), make_batch()
-        seen: list[int] = []
-        head = model._peft_model().get_output_embeddings()
-        head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+        seen = spy_on_loss(monkeypatch)
         summed_loss(model, batch)
-        assert batch["input_ids"].shape[1] == 10
-        assert seen == [5]  # the longest answer has 5 tokens; each is predicted from the column before it
+        assert batch["input_ids"].shape == (3, 10)
+        assert seen == [3 + 5 + 2]  # the answers' tokens, of 30
 
     def test_follow_ups_count_and_their_questions_do_not(
         self, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,13 +183,10 @@ class TestLoss:
         model = make_model(tiny_llama)
         turns = label_answers([([10, 11, 12, 13], [40, EOS]), ([14, 15, 16], [41, EOS]), ([17, 18], [42, 43, EOS])])
         batch = cast(TextBatch, collate_samples([turns, label_answers([([20, 21, 22], [50, EOS])])], pad_id=PAD))
-        seen: list[int] = []
-        head = model._peft_model().get_output_embeddings()
-        hook = head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+        seen = spy_on_loss(monkeypatch)
         loss = summed_loss(model, batch)
-        hook.remove()
-        assert seen == [7]  # the columns of the three answers; the second row's lie among them
-        logits = model(batch["input_ids"], batch["attention_mask"])
+        assert seen == [2 + 2 + 3 + 2]
+        logits = all_logits(model, batch)
         reference = functional.cross_entropy(
             logits[:, :-1].reshape(-1, logits.shape[-1]), batch["labels"][:, 1:].reshape(-1),
             ignore_index=IGNORE, reduction="sum",
@@ -229,7 +245,8 @@ class TestGradients:
         self, tiny_llama: Path, repacking_bitsandbytes: list[str]
     ) -> None:
         """The fixture really breaks training: else the tests above would prove nothing."""
-        model, batch = make_model(tiny_llama), make_batch()
+        # PEFT's own layers: ours dequantise the weights themselves, and would show noise instead of no gradient.
+        model, batch = make_model(tiny_llama, fast_layers=False), make_batch()
         randomise_lora(model)
         before = lora_gradients(model, batch)
         for module in model.modules():
@@ -305,9 +322,18 @@ class TestCheckpointing:
     def test_of_activations_that_is_off_after_all_is_refused(self, tiny_llama: Path) -> None:
         model = make_model(tiny_llama, gradient_checkpointing=True)
         model.on_train_start()
-        model._peft_model().get_base_model().activation_checkpointing_disable()
-        with pytest.raises(RuntimeError, match="gradient checkpointing was asked for and is not on"):
-            model.on_train_start()
+        model._peft_model().eval()  # as from_pretrained returns it
+        loss = summed_loss(model, make_batch())
+        loss.backward()  # type: ignore[no-untyped-call]
+        with pytest.raises(RuntimeError, match="gradient checkpointing was asked for and is not active"):
+            model.on_after_backward()
+
+    @pytest.mark.parametrize("settings", [{}, {"checkpoint_every": 2}, {"checkpoint_offload": True}])
+    def test_of_activations_that_is_on_passes(self, tiny_llama: Path, settings: dict[str, Any]) -> None:
+        model = make_model(tiny_llama, gradient_checkpointing=True, **settings)
+        model.on_train_start()
+        summed_loss(model, make_batch()).backward()  # type: ignore[no-untyped-call]
+        model.on_after_backward()
 
     @staticmethod
     def count_recomputed_layers(model: QLoRALanguageModel, batch: TextBatch) -> int:
@@ -546,11 +572,11 @@ def test_dense_swap_gives_the_same_logits_and_comes_off(tiny_llama: Path) -> Non
     model, batch = make_model(tiny_llama), make_batch()
     randomise_lora(model)
     with torch.no_grad():
-        expected = model(batch["input_ids"], batch["attention_mask"])
+        expected = all_logits(model, batch)
         names = [name for name, _ in model.named_parameters()]
         swaps = make_dense(model, torch.float32)
         assert len(swaps) == 14
         assert not any(isinstance(module, Linear4bit) for module in model.modules())
-        torch.testing.assert_close(model(batch["input_ids"], batch["attention_mask"]), expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(all_logits(model, batch), expected, rtol=1e-3, atol=1e-4)
         undo_dense(model, swaps)
     assert [name for name, _ in model.named_parameters()] == names
