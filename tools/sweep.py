@@ -121,7 +121,9 @@ def run_sweep(sweep: Path, trials: int | None, out: Path, extra: list[str], seed
         while len(ended := list_ended(study)) < trials:
             trial = study.ask()
             values = {name: sample(trial, name, space) for name, space in config["parameters"].items()}
-            console.print(f"trial {trial.number} ({len(ended) + 1} of {trials}): {values}", highlight=False)
+            console.print(
+                f"trial {trial.number} ({len(ended) + 1} of {trials}): {values}", highlight=False, soft_wrap=True
+            )
             outcome = run_trial(config, trial, values, out, sweep.stem, extra)
             trial.set_user_attr(EXIT_CODE, outcome.exit_code)
             study.tell(trial, outcome.value, state=outcome.state)

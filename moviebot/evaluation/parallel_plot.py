@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
@@ -86,7 +86,8 @@ def plot_parallel(
         _draw_axis(drawn, len(axes), last, [trial.score for trial in trials]),
     ]
     norm = _scale_colours(scores, log)
-    colours = colormaps["viridis_r" if lower_is_better else "viridis"]
+    shades = np.linspace(0, 0.85, 256)  # the rest is too pale for lines on white
+    colours = ListedColormap(colormaps["viridis"](shades if lower_is_better else shades[::-1]))  # the best are dark
     for number, trial in enumerate(trials):
         heights = np.array([place[number] for place in places])
         colour = colours(norm(trial.score)) if _is_number(trial.score) else _FAILED_COLOUR

@@ -30,6 +30,11 @@ VALUES = {
     "model.init_args.lora.alpha": 8,
     "model.init_args.lora.dropout": 0.05,
     "model.init_args.lora.targets": "qv",
+    "model.init_args.lora.use_rslora": True,
+    "model.init_args.lora.use_dora": True,
+    "model.init_args.lora.init": "default",
+    "model.init_args.lora_plus_ratio": 4.0,
+    "model.init_args.neftune_alpha": 5.0,
     "model.init_args.lr": 0.0005,
 }
 
@@ -75,7 +80,9 @@ def test_agents_command_runs(
     assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (4, 8, 0.05)
     assert sorted(adapter["target_modules"]) == ["q_proj", "v_proj"]
     saved = yaml.safe_load((tmp_path / "run1/config.yaml").read_text())
-    assert saved["model"]["init_args"]["lr"] == 0.0005
+    settings = saved["model"]["init_args"]
+    assert (settings["lr"], settings["lora_plus_ratio"], settings["neftune_alpha"]) == (0.0005, 4.0, 5.0)
+    assert (adapter["use_rslora"], adapter["use_dora"]) == (True, True)
     losses = sweep.read_metric(tmp_path / "run1/metrics.jsonl", config["metric"]["name"])
     assert len(losses) == 2  # 8 samples, a validation every 4 steps
 
