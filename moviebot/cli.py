@@ -41,6 +41,7 @@ COMMANDS = {
     "stats": Command("moviebot.data.stats", "show_stats", "print and plot what the sets hold", positional="data"),
     "export_data": Command("moviebot.data.export", "export_data", "write them as a Hugging Face dataset with its card"),
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
+    "export": Command("moviebot.export.command", "export_model", "merge an adapter, verify it, write it for others"),
     "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional="bundle"),
     "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional="bundle"),
     "evaluate": Command(
