@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -69,6 +70,7 @@ def export_model(
     compute_dtype: ComputeDtype = "auto",
     trained_quantised: bool = True,
     check_gguf: bool = True,
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> None:
     """Merge an adapter, verify the merged model on held-out prompts, and write it for other programs.
 
@@ -91,15 +93,18 @@ def export_model(
         trained_quantised: the adapter was trained on the base in 4 bits, which the answers are compared with as well;
             false where it was trained with --model.init_args.quantise false.
         check_gguf: run the GGUF files in llama.cpp where it is installed.
+        max_new_tokens: where an answer without an end token is cut, here and in what is written.
 
     Raises:
         UserError: an input is absent, damaged or does not fit; or answers diverge.
     """
-    if prompts < 1:
-        raise UserError(f"--prompts {prompts} is not allowed: give at least 1")
-    task = _Export(
-        base, adapter, data, tuple(dict.fromkeys(formats)), prompts, dtype, compute_dtype, trained_quantised, check_gguf
+    for flag, value in (("prompts", prompts), ("max_new_tokens", max_new_tokens)):
+        if value < 1:
+            raise UserError(f"--{flag} {value} is not allowed: give at least 1")
+    settings = _Settings(
+        tuple(dict.fromkeys(formats)), prompts, dtype, compute_dtype, trained_quantised, check_gguf, max_new_tokens
     )
+    task = _Export(base, adapter, data, settings)
     task.check()
     check_out(out, {"adapter": adapter, "data": data, "run": run, "base": Path(base) if Path(base).is_dir() else None})
     metrics = read_metrics(run)
@@ -110,39 +115,38 @@ def export_model(
     with open_workplace(out, made_from) as place:
         task.write_parts(place)
         _finish(place, metrics)
-    logger.info("%s: %s; the model card is %s", out, ", ".join(task.formats), out / CARD_NAME)
+    logger.info("%s: %s; the model card is %s", out, ", ".join(task.settings.formats), out / CARD_NAME)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How to export, as plain values: see :func:`export_model`."""
+
+    formats: tuple[ExportFormat, ...]
+    prompts: int
+    dtype: ExportDtype
+    compute_dtype: ComputeDtype
+    trained_quantised: bool
+    check_gguf: bool
+    max_new_tokens: int
 
 
 class _Export:
-    """One export's settings, and how each part is made."""
+    """What is exported, and how each part is made."""
 
-    def __init__(
-        self,
-        base: str,
-        adapter: Path,
-        data: Path | None,
-        formats: tuple[ExportFormat, ...],
-        prompts: int,
-        dtype: ExportDtype,
-        compute_dtype: ComputeDtype,
-        trained_quantised: bool,
-        check_gguf: bool,
-    ) -> None:
+    def __init__(self, base: str, adapter: Path, data: Path | None, settings: _Settings) -> None:
         self.base = base
         self.adapter = adapter
         self.data = data
-        self.formats = formats
-        self.prompts = prompts
-        self.dtype: ExportDtype = dtype
-        self.compute_dtype: ComputeDtype = compute_dtype
-        self.trained_quantised = trained_quantised
-        self.check_gguf = check_gguf and llama_cpp.is_available()
-        if check_gguf and self.ggufs and not self.check_gguf:
-            logger.warning("llama.cpp is not installed, so the GGUF files will not be run: pip install xllamacpp")
+        if settings.check_gguf and not llama_cpp.is_available():
+            if set(KINDS) & set(settings.formats):
+                logger.warning("llama.cpp is not installed, so the GGUF files will not be run: pip install xllamacpp")
+            settings = replace(settings, check_gguf=False)
+        self.settings = settings
 
     @property
     def ggufs(self) -> list[GgufFormat]:
-        return [form for form in KINDS if form in self.formats]
+        return [form for form in KINDS if form in self.settings.formats]
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -154,18 +158,18 @@ class _Export:
 
     @cached_property
     def held_out(self) -> list[HeldOut]:
-        return read_held_out(self.data, self.prompts)
+        return read_held_out(self.data, self.settings.prompts)
 
     def check(self) -> None:
         """Find what can't work before anything takes long."""
-        if not self.formats:
+        if not self.settings.formats:
             raise UserError(f"--formats is empty: give some of {','.join(FORMATS)}")
-        if "ollama" in self.formats and not self.ggufs:
+        if "ollama" in self.settings.formats and not self.ggufs:
             raise UserError(f"--formats ollama needs a GGUF file: add one of {','.join(KINDS)}")
         config = load_base_config(self.base)
         if not self.lora.r:
             raise UserError(f"{self.adapter} has rank 0: train one with `moviebot fit`")
-        if "vllm" in self.formats:
+        if "vllm" in self.settings.formats:
             check_for_vllm(self.lora, self.adapter)
         if self.ggufs:
             check_architecture(config)
@@ -190,12 +194,8 @@ class _Export:
             "base_name": public_name(self.base),
             "hashes": {name: hash_path(path) for name, path in files.items()},
             "data": self.data is not None,
-            "formats": list(self.formats),
-            "prompts": self.prompts,
-            "dtype": self.dtype,
-            "compute_dtype": self.compute_dtype,
-            "trained_quantised": self.trained_quantised,
-            "check_gguf": self.check_gguf,
+            **asdict(self.settings),
+            "formats": list(self.settings.formats),  # as JSON gives it back
         }
 
     def write_parts(self, place: Workplace) -> None:
@@ -203,23 +203,25 @@ class _Export:
         place.make(MERGED, self._merge)
         merged = place.folder / MERGED
         if self.ggufs:
-            reference = self._answer(merged) if self.check_gguf else None
+            reference = self._answer(merged) if self.settings.check_gguf else None
             for form in self.ggufs:
                 place.make(f"gguf/{KINDS[form].file}", partial(self._write_gguf, merged, form, reference))
-        if "ollama" in self.formats:
+        if "ollama" in self.settings.formats:
             place.make(f"gguf/{MODELFILE_NAME}", self._write_modelfile)
-        if "vllm" in self.formats:
+        if "vllm" in self.settings.formats:
             place.make("vllm", self._write_vllm)
 
     def _merge(self, path: Path) -> dict[str, Any]:
-        logger.info("Merging into %s, in %s", self.base, self.dtype)
+        logger.info("Merging into %s, in %s", self.base, self.settings.dtype)
         model = load_adapted(self.base, self.adapter, None, torch.device("cpu"))
-        save_merged(merge_adapter(model, DTYPES[self.dtype]), self.tokenizer, path)
-        del model
+        merged = merge_adapter(model, DTYPES[self.settings.dtype])
+        save_merged(merged, self.tokenizer, path, self.settings.max_new_tokens)
+        del model, merged
         logger.info("Verifying on %d held-out prompts", len(self.held_out))
         found = verify_merged(
             path, self.base, self.adapter, self.held_out,
-            compute_dtype=self.compute_dtype, trained_quantised=self.trained_quantised,
+            compute_dtype=self.settings.compute_dtype, trained_quantised=self.settings.trained_quantised,
+            max_new_tokens=self.settings.max_new_tokens,
         )  # fmt: skip
         if faults := found.find_faults():
             raise UserError(
@@ -232,7 +234,7 @@ class _Export:
     def _answer(self, merged: Path) -> Behaviour:
         """Let the merged model answer in Transformers: what llama.cpp is compared with."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = choose_dtype(self.compute_dtype, device)
+        dtype = choose_dtype(self.settings.compute_dtype, device)
         model = AutoModelForCausalLM.from_pretrained(merged, dtype=dtype, device_map={"": device}).eval()
         encoded = [encode_prompt(self.tokenizer, one.sample.prompt) for one in self.held_out]
         return answer(model, AutoTokenizer.from_pretrained(merged), encoded, model.generation_config, "Merged model")
@@ -243,17 +245,19 @@ class _Export:
         write_gguf(merged, form, path, f"moviebot-{short_name(self.base)}")
         if reference is None:
             return None
-        found = prove_gguf(path, form, self.held_out, self.tokenizer, reference)
+        found = prove_gguf(path, form, self.held_out, self.tokenizer, reference, self.settings.max_new_tokens)
         logger.info("%s in llama.cpp: %s", KINDS[form].file, found)
         return {"llama_cpp": found}
 
     def _write_modelfile(self, path: Path) -> None:
         best = next(form for form in _FOR_OLLAMA if form in self.ggufs)
-        path.write_text(render_modelfile(KINDS[best].file, self.tokenizer, MAX_NEW_TOKENS), encoding="utf-8")
+        path.write_text(
+            render_modelfile(KINDS[best].file, self.tokenizer, self.settings.max_new_tokens), encoding="utf-8"
+        )
 
     def _write_vllm(self, path: Path) -> None:
         base = public_name(self.base)
-        write_vllm_folder(self.adapter, path, self.lora, self.tokenizer, base, DTYPES[self.dtype])
+        write_vllm_folder(self.adapter, path, self.lora, self.tokenizer, base, DTYPES[self.settings.dtype])
 
 
 def _finish(place: Workplace, metrics: Mapping[str, float]) -> None:

@@ -41,8 +41,8 @@ class LlamaCppRun:
 def run_gguf(path: Path, prompts: Sequence[str], max_new_tokens: int, threads: int = 2) -> LlamaCppRun:
     """Answer prompts greedily with a GGUF file.
 
-    Prompts go in as plain text, so that llama.cpp's tokenizer is proven as well; text that looks like a special token
-    is text, as in training.
+    Prompts go in as plain text, so that llama.cpp's tokenizer is proven as well. They hold no special tokens
+    (``clean_text`` defuses them), and none are looked for.
 
     Args:
         path: the file.

@@ -186,7 +186,9 @@ def merge_adapter(model: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
     return merged.to(dtype).eval()
 
 
-def save_merged(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_merged(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, max_new_tokens: int = MAX_NEW_TOKENS
+) -> None:
     """Save a merged model so that ``from_pretrained`` gives a model that answers as it was trained to.
 
     Beside the weights: the tokenizer with the training prompt as its chat template (an instruct base brings another,
@@ -196,8 +198,9 @@ def save_merged(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
         model: see :func:`merge_adapter`.
         tokenizer: the base's own.
         folder: a new folder.
+        max_new_tokens: where an answer without an end token is cut, unless the caller says otherwise.
     """
-    model.generation_config = greedy_decoding(tokenizer, MAX_NEW_TOKENS)
+    model.generation_config = greedy_decoding(tokenizer, max_new_tokens)
     model.config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.chat_template = render_jinja(tokenizer)

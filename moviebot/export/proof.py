@@ -11,7 +11,6 @@ from moviebot.errors import UserError
 from moviebot.export.gguf_file import GgufFormat
 from moviebot.export.held_out import HeldOut
 from moviebot.export.llama_cpp import run_gguf
-from moviebot.export.merge import MAX_NEW_TOKENS
 from moviebot.export.verify import Behaviour
 
 # The least share of answers that tell the same as the merged model's (the README has what was measured).
@@ -24,6 +23,7 @@ def prove_gguf(
     held_out: Sequence[HeldOut],
     tokenizer: PreTrainedTokenizerBase,
     reference: Behaviour,
+    max_new_tokens: int,
 ) -> dict[str, float]:
     """Run a GGUF file in llama.cpp on held-out prompts.
 
@@ -33,6 +33,7 @@ def prove_gguf(
         held_out: the prompts.
         tokenizer: the base's own, whose tokens llama.cpp must give.
         reference: the merged model's answers in Transformers.
+        max_new_tokens: where those were cut.
 
     Returns:
         ``same_answers`` (token for token), ``same_facts`` (telling the same) and ``ended``, shares.
@@ -42,7 +43,7 @@ def prove_gguf(
     """
     prompts = [one.sample.prompt for one in held_out]
     # Its default is half of the cores it sees; on a small machine that is one.
-    run = run_gguf(path, prompts, MAX_NEW_TOKENS, threads=max(1, min(len(os.sched_getaffinity(0)), 16)))
+    run = run_gguf(path, prompts, max_new_tokens, threads=max(1, min(len(os.sched_getaffinity(0)), 16)))
     wrong = [
         prompt
         for prompt, ids in zip(prompts, run.prompt_ids, strict=True)
@@ -66,7 +67,7 @@ def prove_gguf(
             f"{facts} of {n} answers of {path.name} in llama.cpp tell what the merged model's do (at least "
             f"{MIN_SAME_FACTS[form]:.0%} must): leave {form} out of --formats"
         )
-    ended = sum(len(ids) < MAX_NEW_TOKENS for ids in run.answer_ids)
+    ended = sum(len(ids) < max_new_tokens for ids in run.answer_ids)
     return {"same_answers": round(same / n, 4), "same_facts": round(facts / n, 4), "ended": round(ended / n, 4)}
 
 

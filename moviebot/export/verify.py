@@ -109,6 +109,7 @@ def verify_merged(
     *,
     compute_dtype: ComputeDtype = "auto",
     trained_quantised: bool = True,
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Verification:
     """Compare a merged model on disk with the adapter it was made from.
 
@@ -121,6 +122,7 @@ def verify_merged(
         held_out: see :func:`moviebot.export.held_out.read_held_out`.
         compute_dtype: what all three compute in; ``auto`` takes bfloat16 where the hardware has it.
         trained_quantised: the adapter was trained on the 4-bit base; False compares (a) on the plain one.
+        max_new_tokens: where an answer without an end token is cut.
 
     Returns:
         The figures; :meth:`Verification.find_faults` judges them.
@@ -134,7 +136,7 @@ def verify_merged(
 
     model_a, tokenizer = load_dense_model(base, adapter, compute_dtype, as_quantised=trained_quantised)
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    greedy = greedy_decoding(tokenizer, MAX_NEW_TOKENS)
+    greedy = greedy_decoding(tokenizer, max_new_tokens)
     trained = answer(model_a, tokenizer, encoded, greedy, "Adapter on its training base")
     del model_a
 
@@ -149,6 +151,7 @@ def verify_merged(
     exported: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     check_tokens(exported, prompts, encoded)
     model_c = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map={"": device}).eval()
+    check_end(exported, model_c.generation_config, tokenizer.eos_token_id)
     # Its own settings, as everyone who loads the folder gets them: a lost end token must show here.
     merged = answer(model_c, exported, encoded, model_c.generation_config, "Merged model from disk")
     logits = read_logits(model_c, encoded, beside.ids)
@@ -187,6 +190,17 @@ def check_tokens(exported: PreTrainedTokenizerBase, prompts: Sequence[str], enco
         text = exported.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         if exported(text, add_special_tokens=False)["input_ids"] != list(ids):
             raise UserError("the exported chat template does not give the training prompt: export again")
+
+
+def check_end(exported: PreTrainedTokenizerBase, settings: GenerationConfig, eos: int) -> None:
+    """See that an exported model stops where training taught it to.
+
+    Raises:
+        UserError: its tokenizer or its settings name another end token, or none.
+    """
+    stops = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    if exported.eos_token_id != eos or eos not in stops:
+        raise UserError("the exported model has lost its end token, and would never stop: export again")
 
 
 @torch.inference_mode()
