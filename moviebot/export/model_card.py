@@ -30,7 +30,7 @@ _FILES = {
     "safetensors": "the merged model, for Transformers and vLLM",
     "gguf/model-f16.gguf": "16 bits, for llama.cpp",
     "gguf/model-q8_0.gguf": "8 bits, for llama.cpp and Ollama",
-    "gguf/model-q4_1.gguf": "4 bits (the embedding and the head 8), for llama.cpp and Ollama",
+    "gguf/model-q4_0.gguf": "4 bits (embedding, head, values and down projections 8), for llama.cpp and Ollama",
     "gguf/Modelfile": "for `ollama create`",
     "vllm": "the adapter alone, to be served beside the base",
 }
