@@ -178,7 +178,7 @@ class _Export:
 
     def describe(self, run: Path | None) -> dict[str, Any]:
         """Return what decides the export, as plain values."""
-        files = {"adapter": self.adapter, short_name(self.base): resolve_model(self.base)}
+        files = {"adapter": self.adapter, "base": resolve_model(self.base)}
         if self.data is not None:
             files |= {name: self.data / name for name in (CATALOGUE_NAME, QA_NAME, RECOMMENDATIONS_NAME)}
         if run is not None:
@@ -191,7 +191,6 @@ class _Export:
         return {
             "moviebot": __version__,
             "base": public_name(self.base),
-            "base_name": public_name(self.base),
             "hashes": {name: hash_path(path) for name, path in files.items()},
             "data": self.data is not None,
             **asdict(self.settings),

@@ -97,8 +97,8 @@ def render_card(report: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
         sizes: the bytes of each part.
     """
     made_from = report["made_from"]
-    base = made_from["base_name"]
-    licence, told = find_licence(made_from["base"])
+    base = made_from["base"]
+    licence, told = find_licence(base)
     sections = [
         f"# A movie chatbot on {escape_markdown(short_name(base))}",
         "Answers questions about one movie from facts in its prompt, says so where they do not hold the answer, and "

@@ -26,7 +26,6 @@ def test_names_can_not_become_markup() -> None:
     report = {
         "made_from": {
             "base": hostile,
-            "base_name": hostile,
             "hashes": {hostile: "ab"},
             "data": True,
             "dtype": "bfloat16",
