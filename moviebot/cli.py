@@ -44,6 +44,7 @@ COMMANDS = {
     "preview": Command("moviebot.training", "preview", "print and check the samples that training will see"),
     "export_data": Command("moviebot.data.export", "export_data", "write them as a Hugging Face dataset with its card"),
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
+    "export": Command("moviebot.export.command", "export_model", "merge an adapter, verify it, write it for others"),
     "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional="bundle"),
     "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional="bundle"),
     "evaluate": Command(
