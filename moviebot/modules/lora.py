@@ -73,6 +73,10 @@ class LoraSettings:
             faults.append(f"lora.dropout: {self.dropout} is not allowed; give at least 0 and less than 1")
         if not self.targets:
             faults.append(f"lora.targets: nothing is adapted; give one of {', '.join(TARGETS)}, or module names")
+        if self.init == "pissa" and self.use_dora:
+            faults.append(
+                "lora.init: pissa does not go with use_dora, whose row lengths its adapter can't hold; give one"
+            )
         return faults
 
 

@@ -54,7 +54,7 @@ class Generator:
                     self.model.generate(
                         **{name: tensor.to(device) for name, tensor in batch.items()},
                         streamer=streamer,
-                        generation_config=greedy_decoding(self.tokenizer, self.max_new_tokens),
+                        generation_config=greedy_decoding(self.tokenizer, self.max_new_tokens, lookup_tokens=None),
                         stopping_criteria=[is_stopped],
                     )
             except BaseException as error:

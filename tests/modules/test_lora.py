@@ -43,6 +43,7 @@ def hidden_states(model: QLoRALanguageModel) -> torch.Tensor:
         ({"lora": LoraSettings(alpha=0)}, r"lora\.alpha: 0 is not allowed"),
         ({"lora": LoraSettings(dropout=1.0)}, r"lora\.dropout: 1\.0 is not allowed"),
         ({"lora": LoraSettings(targets=[])}, r"lora\.targets: nothing is adapted"),
+        ({"lora": LoraSettings(init="pissa", use_dora=True)}, r"lora\.init: pissa does not go with use_dora"),
         ({"lr": 0.0}, r"model\.init_args\.lr: 0\.0 is not allowed"),
         ({"checkpoint_every": 0}, "checkpoint_every: 0 is not allowed"),
         ({"warmup_share": 1.5}, "warmup_share: 1.5 is not allowed"),

@@ -1,0 +1,82 @@
+"""How fast are answers written: transformers' plain greedy decoding beside prompt lookup, and the first token's wait.
+
+    python tools/bench_generation.py --data DATA --adapter runs/llm/smollm2_135m_qlora/adapter
+
+Real prompts of the data folder's test questions, one at a time as in a chat (plain, then with prompt lookup: words that
+the answer copies from the facts are proposed and checked several at a time), and together as for a file. Medians over
+interleaved rounds.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from moviebot.data.prompts import render_question_prompt
+from moviebot.data.schemas import read_catalogue, read_qa
+from moviebot.data.tokenise import encode_prompt
+from moviebot.modules.dense import LOOKUP_TOKENS, generate_texts, load_dense_model
+from moviebot.pretrained import SMOLLM2
+from moviebot.rag.generator import Generator
+
+
+def main() -> int:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--base", default=SMOLLM2)
+    parser.add_argument("--adapter", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=100, help="prompts")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
+    given = parser.parse_args()
+    model, tokenizer = load_dense_model(given.base, given.adapter, given.dtype)
+    movies = {movie.tconst: movie for movie in read_catalogue(given.data / "catalogue.parquet")}
+    pairs = [pair for pair in read_qa(given.data / "qa.jsonl") if pair.split == "test"]
+    drawn = random.Random(0).sample(pairs, min(given.n, len(pairs)))
+    prompts = [render_question_prompt(pair.question, movies[pair.tconst]) for pair in drawn]
+    ways = {
+        "plain, one at a time": lambda: generate_texts(model, tokenizer, prompts, batch_size=1, lookup_tokens=0),
+        "prompt lookup, one at a time": lambda: generate_texts(
+            model, tokenizer, prompts, batch_size=1, lookup_tokens=LOOKUP_TOKENS
+        ),
+        "plain, 16 together": lambda: generate_texts(model, tokenizer, prompts, batch_size=16),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    texts: dict[str, list[str]] = {}
+    for _ in range(given.rounds):
+        for name, run in ways.items():
+            started = time.perf_counter()
+            texts[name] = run()
+            seconds[name].append(time.perf_counter() - started)
+    plain = "plain, one at a time"
+    tokens = sum(len(encode_prompt(tokenizer, text)) + 1 for text in texts[plain])
+    lengths = [len(encode_prompt(tokenizer, prompt)) for prompt in prompts]
+    table = Table(
+        "", "tokens/s", "x plain", "same text",
+        title=f"{len(prompts)} prompts of {statistics.median(lengths):.0f}, answers of {tokens / len(prompts):.0f} tokens",
+    )  # fmt: skip
+    base = statistics.median(seconds[plain])
+    for name, values in seconds.items():
+        same = statistics.fmean(a == b for a, b in zip(texts[name], texts[plain], strict=True))
+        median = statistics.median(values)
+        table.add_row(name, f"{tokens / median:.1f}", f"{base / median:.2f}", f"{same:.2f}")
+    Console(width=100).print(table)
+    generator = Generator(given.base, given.adapter)
+    waits = []
+    for prompt in prompts:
+        started = time.perf_counter()
+        next(iter(generator.stream(prompt)), None)
+        waits.append(1000 * (time.perf_counter() - started))
+    waits.sort()
+    print(f"first token in a chat: median {waits[len(waits) // 2]:.0f} ms, p95 {waits[int(0.95 * len(waits))]:.0f} ms")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
