@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 DRAFT_TOKENS = 10  # proposed at a time: names and titles are that long
 _LONGEST_MATCH = 3  # tokens that are looked up, the longest match first
-_HISTORY_TOKENS = 4096  # of earlier answers
+HISTORY_TOKENS = 4096
 
 
 class DraftDecoder:
@@ -23,12 +23,16 @@ class DraftDecoder:
         model: a causal language model in eval mode.
         end_id: the end token.
         draft_tokens: proposed at a time; 0 writes token by token.
+        history: tokens of earlier answers that drafts may come from.
     """
 
-    def __init__(self, model: PreTrainedModel, end_id: int, draft_tokens: int = DRAFT_TOKENS) -> None:
+    def __init__(
+        self, model: PreTrainedModel, end_id: int, draft_tokens: int = DRAFT_TOKENS, history: int = HISTORY_TOKENS
+    ) -> None:
         self.model = model
         self.end_id = end_id
         self.draft_tokens = draft_tokens
+        self.history_tokens = history
         self.passes = 0  # of the model, prompts included
         self._history: list[int] = []
         self._cache: DynamicCache | None = None
@@ -43,21 +47,21 @@ class DraftDecoder:
         """
         text = list(prompt)
         answer: list[int] = []
-        with torch.inference_mode():
-            self._reuse(text)
-            drafts = _Drafts(text, self._history)
-            while len(answer) < max_new_tokens and self.end_id not in answer[-1:]:
-                room = min(self.draft_tokens, max_new_tokens - len(answer) - 1)
-                # The first pass reads the prompt: what comes after it is not known yet, but earlier answers began so.
-                draft = drafts.propose(room) if room > 0 else []
-                found = self._check(text, draft)
-                if self.end_id in found:
-                    found = found[: found.index(self.end_id) + 1]
-                text += found
-                answer += found
-                drafts.extend(found)
-                yield found
-        self._history = (self._history + text[-len(answer) - _LONGEST_MATCH :])[-_HISTORY_TOKENS:]
+        self._reuse(text)
+        drafts = _Drafts(text, self._history)
+        while len(answer) < max_new_tokens and self.end_id not in answer[-1:]:
+            room = min(self.draft_tokens, max_new_tokens - len(answer) - 1)
+            # The first pass reads the prompt: what comes after it is not known yet, but earlier answers began so.
+            draft = drafts.propose(room) if room > 0 else []
+            found = self._check(text, draft)
+            if self.end_id in found:
+                found = found[: found.index(self.end_id) + 1]
+            text += found
+            answer += found
+            drafts.extend(found)
+            yield found
+        history = self._history + text[-len(answer) - _LONGEST_MATCH :]
+        self._history = history[max(0, len(history) - self.history_tokens) :]
 
     def _reuse(self, text: Sequence[int]) -> None:
         """Keep of the cache what this prompt shares with the one before; at least one token is left to compute."""
@@ -71,6 +75,7 @@ class DraftDecoder:
             return
         self._crop(shared)
 
+    @torch.inference_mode()
     def _check(self, text: Sequence[int], draft: Sequence[int]) -> list[int]:
         """Run the tokens that are not cached and the draft; return what of the draft is right, and one token more."""
         device = self.model.device

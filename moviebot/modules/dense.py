@@ -21,7 +21,7 @@ from moviebot.pretrained import resolve_model
 
 logger = logging.getLogger(__name__)
 
-LOOKUP_TOKENS = 10  # proposed at a time: names and titles are that long, and a pass over ten costs little more than one
+MAX_NEW_TOKENS = 96  # an answer is a sentence or two, a list three titles
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -91,17 +91,15 @@ def generate_texts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
-    max_new_tokens: int = 96,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int = 16,
-    lookup_tokens: int | None = None,
 ) -> list[str]:
     """Let a model continue prompts, greedily; see :func:`generate_ended` for the arguments.
 
     Returns:
         The continuations alone, stripped, without special tokens, in the prompts' order.
     """
-    ended = generate_ended(model, tokenizer, prompts, max_new_tokens, batch_size, lookup_tokens)
-    return [text for text, _ in ended]
+    return [text for text, _ in generate_ended(model, tokenizer, prompts, max_new_tokens, batch_size)]
 
 
 @torch.inference_mode()
@@ -109,9 +107,8 @@ def generate_ended(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
-    max_new_tokens: int = 96,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int = 16,
-    lookup_tokens: int | None = None,
 ) -> list[tuple[str, bool]]:
     """Let a model continue prompts, greedily, and say of each whether it came to an end by itself.
 
@@ -121,8 +118,6 @@ def generate_ended(
         prompts: the texts to continue.
         max_new_tokens: where a continuation without an end token is cut.
         batch_size: how many prompts go together; they are sorted by length, so that little is padding.
-        lookup_tokens: of a prompt alone, propose so many tokens at a time by looking up the last words in the prompt;
-            the model checks them in one pass, so that the text stays its own. 0 for never, None where it pays.
 
     Returns:
         The continuations alone, stripped, without special tokens, and whether an end token closed them; in the
@@ -131,14 +126,13 @@ def generate_ended(
     encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]), reverse=True)
     texts = [("", False)] * len(prompts)
-    lookup = lookup_tokens if batch_size == 1 or len(prompts) == 1 else 0
     for start in range(0, len(order), batch_size):
         chunk = order[start : start + batch_size]
         batch = collate_prompts([encoded[index] for index in chunk], pad_id_of(tokenizer))  # (B, T)
         device = next(model.parameters()).device
         output = model.generate(
             **{name: tensor.to(device) for name, tensor in batch.items()},
-            generation_config=greedy_decoding(tokenizer, max_new_tokens, lookup),
+            generation_config=greedy_decoding(tokenizer, max_new_tokens),
         )  # (B, T + new)
         new_tokens = output[:, batch["input_ids"].shape[1] :]  # (B, new)
         closed = (new_tokens == tokenizer.eos_token_id).any(dim=1).tolist()
@@ -148,19 +142,14 @@ def generate_ended(
     return texts
 
 
-def greedy_decoding(
-    tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, lookup_tokens: int | None = 0
-) -> GenerationConfig:
+def greedy_decoding(tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> GenerationConfig:
     """Return the settings of greedy decoding, whatever sampling the model's own folder asks for.
 
     Args:
         tokenizer: the model's own.
         max_new_tokens: where a continuation without an end token is cut.
-        lookup_tokens: for prompt lookup, of one prompt alone; 0 for none, None for the usual number.
     """
-    lookup = LOOKUP_TOKENS if lookup_tokens is None else lookup_tokens
     return GenerationConfig(
-        **({"prompt_lookup_num_tokens": lookup} if lookup else {}),
         do_sample=False,
         max_new_tokens=max_new_tokens,
         eos_token_id=tokenizer.eos_token_id,

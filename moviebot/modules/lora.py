@@ -74,9 +74,7 @@ class LoraSettings:
         if not self.targets:
             faults.append(f"lora.targets: nothing is adapted; give one of {', '.join(TARGETS)}, or module names")
         if self.init == "pissa" and self.use_dora:
-            faults.append(
-                "lora.init: pissa does not go with use_dora, whose row lengths its adapter can't hold; give one"
-            )
+            faults.append("lora.init: pissa does not go with use_dora (its adapter can't hold row lengths); give one")
         return faults
 
 

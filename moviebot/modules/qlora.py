@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from moviebot.data.tokenise import IGNORE, load_tokenizer, pack_samples
 from moviebot.errors import UserError
 from moviebot.modules.answer_loss import answer_loss
-from moviebot.modules.dense import generate_texts
+from moviebot.modules.dense import generate_ended
 from moviebot.modules.fast_llama import can_speed_up, speed_up
 from moviebot.modules.guards import (
     PROBE_TOKENS,
@@ -153,6 +153,7 @@ class QLoRALanguageModel(LightningModule):
         self.model: PeftModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self._window_tokens = 0  # supervised tokens since the last optimiser step
+        self._val_sums = torch.zeros(2, dtype=torch.float64)  # loss and tokens of a validation so far
         self._fast = False  # the layers are fast_llama's
         self._noise: NoisyEmbeddings | None = None
         self._gradients_checked = False
@@ -259,7 +260,15 @@ class QLoRALanguageModel(LightningModule):
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Log ``val/loss`` and ``val/token_accuracy``."""
-        self._step(batch, "val")
+        loss_sum, tokens = self._step(batch, "val")
+        self._val_sums += torch.tensor([float(loss_sum), float(tokens)], dtype=torch.float64)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/perplexity``, over all tokens of all processes."""
+        total = self.trainer.strategy.reduce(self._val_sums.to(self.device, torch.float32), reduce_op="sum")
+        self._val_sums = torch.zeros(2, dtype=torch.float64)
+        assert isinstance(total, Tensor)
+        self.log("val/perplexity", (total[0] / total[1]).exp(), rank_zero_only=False)
 
     def test_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Log ``test/loss`` and ``test/token_accuracy``."""
@@ -281,13 +290,17 @@ class QLoRALanguageModel(LightningModule):
         Returns:
             The answers, in order.
         """
+        return [text for text, _ in self.generate_ended_batch(prompts, max_new_tokens)]
+
+    def generate_ended_batch(self, prompts: Sequence[str], max_new_tokens: int | None = None) -> list[tuple[str, bool]]:
+        """Answer prompts as :meth:`generate_batch` does, and say of each answer whether an end token closed it."""
         model, tokenizer = self._peft_model(), self.tokenizer
         assert tokenizer is not None
         was_training = model.training
         model.eval()
         try:
             with self.dense_weights():
-                return generate_texts(
+                return generate_ended(
                     model.get_base_model(), tokenizer, prompts,
                     self.max_new_tokens if max_new_tokens is None else max_new_tokens, self.generate_batch_size,
                 )  # fmt: skip

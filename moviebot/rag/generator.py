@@ -1,16 +1,11 @@
 """The language model that writes the answers: batched for files, streamed for the chat."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-from transformers import TextIteratorStreamer
-
-from moviebot.data.tokenise import collate_prompts, encode_prompt, pad_id_of
-from moviebot.modules.dense import generate_texts, greedy_decoding, load_dense_model
-
-MAX_NEW_TOKENS = 96  # an answer is a sentence or two, a list three titles
+from moviebot.data.tokenise import encode_prompt
+from moviebot.modules.decoding import DraftDecoder
+from moviebot.modules.dense import MAX_NEW_TOKENS, generate_texts, load_dense_model
 
 
 class Generator:
@@ -29,6 +24,7 @@ class Generator:
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
         self.model, self.tokenizer = load_dense_model(base, adapter)
+        self._decoder = DraftDecoder(self.model, self.tokenizer.eos_token_id)
 
     def generate(self, prompts: Sequence[str]) -> list[str]:
         """Return the model's text for each prompt, in order."""
@@ -37,37 +33,14 @@ class Generator:
     def stream(self, prompt: str) -> Iterator[str]:
         """Yield the model's text in pieces, as it is written.
 
-        Leaving the iteration early stops the model after its next token.
+        Leaving the iteration early stops the model.
         """
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        batch = collate_prompts([encode_prompt(self.tokenizer, prompt)], pad_id_of(self.tokenizer))
-        device = next(self.model.parameters()).device
-        stopped = threading.Event()
-        failure: list[BaseException] = []
-
-        def is_stopped(input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
-            return torch.full((len(input_ids),), stopped.is_set(), device=input_ids.device)
-
-        def write() -> None:
-            try:
-                with torch.inference_mode():
-                    self.model.generate(
-                        **{name: tensor.to(device) for name, tensor in batch.items()},
-                        streamer=streamer,
-                        generation_config=greedy_decoding(self.tokenizer, self.max_new_tokens, lookup_tokens=None),
-                        stopping_criteria=[is_stopped],
-                    )
-            except BaseException as error:
-                failure.append(error)
-            finally:
-                streamer.end()
-
-        thread = threading.Thread(target=write, daemon=True)
-        thread.start()
-        try:
-            yield from (piece for piece in streamer if piece)
-        finally:
-            stopped.set()
-            thread.join()
-        if failure:
-            raise failure[0]
+        ids: list[int] = []
+        told = ""
+        for found in self._decoder.decode(encode_prompt(self.tokenizer, prompt), self.max_new_tokens):
+            ids += found
+            text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+            # A letter of several bytes may be half written: it waits for the rest.
+            if len(text) > len(told) and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+                yield text[len(told) :]
+                told = text

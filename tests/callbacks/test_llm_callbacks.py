@@ -1,6 +1,7 @@
 """What watches the language model's training."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from moviebot.callbacks.adapter_checkpoint import AdapterCheckpoint, export_adapter
-from moviebot.callbacks.answer_table import AnswerTable
+from moviebot.callbacks.answer_evaluation import AnswerEvaluation, judge_answer, summarise
 from moviebot.callbacks.prediction_writer import PredictionWriter
 from moviebot.callbacks.throughput import Throughput
 from moviebot.callbacks.wandb_logger import OfflineFirstWandbLogger, is_logged_in
@@ -77,14 +78,64 @@ class TestAdapterCheckpoint:
         assert not list(tmp_path.glob(".*"))
 
 
-class TestAnswerTable:
+UP = Movie("tt1", "Up", year=2009, directors=("Pete Docter",))
+ASKED = {
+    "task": "qa", "group": "director", "question": "Who directed Up?", "prompt": "p", "answer": "Pete Docter did."
+}  # fmt: skip
+
+
+class TestAnswerEvaluation:
     def test_writes_each_validations_answers_once(self, tiny_llama: Path, qa_data_dir: Path, tmp_path: Path) -> None:
         for _ in range(2):
-            fit(tiny_llama, qa_data_dir, tmp_path, [AnswerTable(n=3, max_new_tokens=2)], max_epochs=2)
+            fit(tiny_llama, qa_data_dir, tmp_path, [AnswerEvaluation(n=3, max_new_tokens=2)], max_epochs=2)
         rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
         assert [row["step"] for row in rows] == [2] * 3 + [4] * 3
-        assert all(list(row) == ["step", "group", "question", "gold", "answer"] for row in rows)
+        assert all(list(row) == ["step", "group", "question", "facts", "gold", "answer", "flags"] for row in rows)
         assert len({row["group"] for row in rows}) == 3
+        assert all("cut" in row["flags"] for row in rows)  # two tokens, and a model of random weights
+
+    def test_stopping_and_the_best_state_can_go_by_the_task(
+        self, tiny_llama: Path, qa_data_dir: Path, tmp_path: Path
+    ) -> None:
+        """The values are there when the other callbacks look, whatever their order."""
+        stopping = EarlyStopping("val/exact_fact", mode="max", patience=1)
+        best = AdapterCheckpoint(monitor="val/stop_rate", mode="max")
+        callbacks = [stopping, best, AnswerEvaluation(n=4, max_new_tokens=2)]
+        model = fit(tiny_llama, qa_data_dir, tmp_path, callbacks, max_epochs=9)
+        assert stopping.stopped_epoch == 1  # nothing is right in either epoch
+        assert float(best.best_model_score or 9) == 0.0
+        values = model.trainer.callback_metrics
+        assert float(values["val/perplexity"]) == pytest.approx(math.exp(float(values["val/loss"])), rel=1e-4)
+        assert {"val/token_f1", "val/rouge_l", "val/answer_words"} <= values.keys()
+
+    def test_judges_facts(self) -> None:
+        right = judge_answer(ASKED, UP, "Up was directed by Pete Docter.", ended=True)
+        assert right["exact_fact"] == 1
+        assert right["flags"] == ["right"]
+        assert right["facts"] == ["Pete Docter"]
+        wrong = judge_answer(ASKED, UP, "Brad Bird", ended=False)
+        assert wrong["flags"] == ["cut"]
+        assert wrong["token_f1"] == 0
+        declined = judge_answer(ASKED, UP, "I don't know.", ended=True)
+        assert declined["flags"] == ["declined"]
+        unanswerable = judge_answer({**ASKED, "group": "unanswerable"}, UP, "I don't know.", ended=True)
+        assert unanswerable["flags"] == ["declined", "right"]
+        values = summarise([right, wrong, declined, unanswerable])
+        assert values["exact_fact"] == pytest.approx(1 / 3)
+        assert values["wrongly_declined"] == pytest.approx(1 / 3)
+        assert values["declined"] == 1
+        assert values["stop_rate"] == 0.75
+        assert "title_match" not in values
+
+    def test_judges_recommendations(self) -> None:
+        row = {
+            "task": "recommend", "group": "recommend", "question": "Recommend movies like Up", "answer": "A (2001)\nB (2002)",
+            "prompt": "x\n\n### Input:\nA (2001)\nB (2002)\nC (2003)\n\n### Response:\n",
+        }  # fmt: skip
+        judged = judge_answer(row, UP, "B (2002)\nC (2003)\nZ (1999)\nB (2022)", ended=True)
+        assert judged["title_match"] == 0.5
+        assert judged["invented_titles"] == 0.5
+        assert judged["flags"] == ["invented"]
 
 
 class TestThroughput:
