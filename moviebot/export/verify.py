@@ -24,9 +24,9 @@ from moviebot.export.merge import MAX_NEW_TOKENS, load_adapted
 from moviebot.modules.dense import greedy_decoding, load_dense_model
 from moviebot.modules.precision import ComputeDtype, choose_dtype
 
-# The thresholds, with what was measured for right merges of the trained SmolLM2 adapter (24 prompts): see the README.
+# The thresholds. A right merge of a trained SmolLM2 adapter has 100 %, 0.4 % (bfloat16: 2 %), 100 % (95 %) and 100 %.
 MIN_TOKEN_AGREEMENT = 0.97  # the share of the adapter's answer tokens that are the merged model's first choice too
-MAX_ERROR_SHARE = 0.2  # the mean change of a logit by merging, over the mean change by the adapter
+MAX_ERROR_SHARE = 0.1  # the mean change of a logit by merging, over the mean change by the adapter
 MIN_SAME_ANSWERS = 0.8  # the share of answers (c) that are word for word (b)'s
 MIN_SAME_FACTS = 0.8  # the share of answers (c) that tell what (a)'s tell
 _BATCH = 8
