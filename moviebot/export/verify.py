@@ -24,7 +24,7 @@ from moviebot.export.merge import MAX_NEW_TOKENS, load_adapted
 from moviebot.modules.dense import greedy_decoding, load_dense_model
 from moviebot.modules.precision import ComputeDtype, choose_dtype
 
-# The thresholds of the first three, by one trained SmolLM2 adapter: a right merge has 100 %, 0.4 % and 100 % in float32,
+# The first three, by one trained SmolLM2 adapter: a right merge has 100 %, 0.4 % and 100 % in float32,
 # 100 %, 2 % and 95 % in bfloat16. A scale wrong by a tenth has 7 % and changes no answer: only the logits show it.
 # The fourth is not calibrated on an adapter that was trained in 4 bits; one trained on the plain base, asked on the
 # 4-bit one, told the same in 70 to 75 %, and is rightly refused.
