@@ -110,9 +110,9 @@ def test_training_base_is_the_one_it_was_trained_on(
     """By default the adapter also answers on the 4-bit base; what rounds there shows in no other measure."""
     seen = []
 
-    def load(*arguments: Any, as_quantised: bool) -> object:
+    def load(base: str, folder: Path, dtype: Any, as_quantised: bool) -> object:
         seen.append(as_quantised)
-        return load_dense_model(*arguments, as_quantised=as_quantised)
+        return load_dense_model(base, folder, dtype, as_quantised)
 
     monkeypatch.setattr("moviebot.export.verify.load_dense_model", load)
     folder = merge(tiny_llama, adapter, tmp_path / "merged")
