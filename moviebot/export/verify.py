@@ -24,9 +24,12 @@ from moviebot.export.merge import MAX_NEW_TOKENS, load_adapted
 from moviebot.modules.dense import greedy_decoding, load_dense_model
 from moviebot.modules.precision import ComputeDtype, choose_dtype
 
-# The thresholds, with what was measured for right merges of the trained SmolLM2 adapter (24 prompts): see the README.
+# The first three, by one trained SmolLM2 adapter: a right merge has 100 %, 0.4 % and 100 % in float32,
+# 100 %, 2 % and 95 % in bfloat16. A scale wrong by a tenth has 7 % and changes no answer: only the logits show it.
+# The fourth is not calibrated on an adapter that was trained in 4 bits; one trained on the plain base, asked on the
+# 4-bit one, told the same in 70 to 75 %, and is rightly refused.
 MIN_TOKEN_AGREEMENT = 0.97  # the share of the adapter's answer tokens that are the merged model's first choice too
-MAX_ERROR_SHARE = 0.2  # the mean change of a logit by merging, over the mean change by the adapter
+MAX_ERROR_SHARE = 0.05  # the mean change of a logit by merging, over the mean change by the adapter
 MIN_SAME_ANSWERS = 0.8  # the share of answers (c) that are word for word (b)'s
 MIN_SAME_FACTS = 0.8  # the share of answers (c) that tell what (a)'s tell
 _BATCH = 8
@@ -92,7 +95,7 @@ class Verification:
         if self.same_facts_as_trained < MIN_SAME_FACTS:
             faults.append(
                 f"{self.same_facts_as_trained:.0%} of the answers tell what the adapter on its training base tells "
-                f"(at least {MIN_SAME_FACTS:.0%})"
+                f"(at least {MIN_SAME_FACTS:.0%}; give --trained_quantised false where that base was not in 4 bits)"
             )
         return faults
 

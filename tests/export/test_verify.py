@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from moviebot.errors import UserError
 from moviebot.export.held_out import HeldOut, read_held_out
 from moviebot.export.merge import load_adapted, load_base_tokenizer, merge_adapter, save_merged
 from moviebot.export.verify import Verification, verify_merged
+from moviebot.modules.dense import load_dense_model
 from tests.export.conftest import MakeAdapter
 
 
@@ -46,7 +48,7 @@ def test_right_merge_passes(tiny_llama: Path, adapter: Path, held_out: list[Held
     assert found.find_faults() == []
 
 
-@pytest.mark.parametrize("scale", [0.0, 0.7, 1.5, 4.0])
+@pytest.mark.parametrize("scale", [0.0, 0.7, 0.9, 1.1, 1.5, 4.0])
 def test_wrong_scale_is_found(
     tiny_llama: Path, adapter: Path, held_out: list[HeldOut], tmp_path: Path, scale: float
 ) -> None:
@@ -94,3 +96,29 @@ def test_each_measure_has_its_fault() -> None:
     ]  # fmt: skip
     for change in changes:
         assert len(Verification(**{**good.as_dict(), **change}).find_faults()) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("quantised", [True, False])
+def test_training_base_is_the_one_it_was_trained_on(
+    tiny_llama: Path,
+    adapter: Path,
+    held_out: list[HeldOut],
+    tmp_path: Path,
+    quantised: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By default the adapter also answers on the 4-bit base; what rounds there shows in no other measure."""
+    seen = []
+
+    def load(base: str, folder: Path, dtype: Any, as_quantised: bool) -> object:
+        seen.append(as_quantised)
+        return load_dense_model(base, folder, dtype, as_quantised)
+
+    monkeypatch.setattr("moviebot.export.verify.load_dense_model", load)
+    folder = merge(tiny_llama, adapter, tmp_path / "merged")
+    found = verify_merged(
+        folder, str(tiny_llama), adapter, held_out, compute_dtype="float32", trained_quantised=quantised
+    )
+    assert seen == [quantised]
+    assert found.same_answers == 1.0
+    assert (found.same_as_trained == 1.0) is not quantised
