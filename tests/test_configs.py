@@ -94,7 +94,8 @@ def test_llama_is_the_published_recipe() -> None:
     config = run_lightning(["--config", str(ROOT / "configs/llm/llama2_7b_qlora.yaml")], run=False).config
     model, data = config["model"]["init_args"], config["data"]["init_args"]
     assert model["base"] == "meta-llama/Llama-2-7b-hf"
-    assert model["lora"].as_dict() == {"r": 32, "alpha": 16, "dropout": 0.05, "targets": "all"}
+    lora = {"r": 32, "alpha": 16, "dropout": 0.05, "targets": "all", "use_rslora": False, "use_dora": False}
+    assert model["lora"].as_dict() == {**lora, "init": "default"}
     assert (model["lr"], model["warmup_share"], model["quantise"]) == (3e-4, 0.05, True)
     assert (data["batch_size"], data["max_length"], data["limit_train"]) == (8, 1024, None)
     assert config["trainer"]["max_epochs"] == 1

@@ -30,7 +30,7 @@ from moviebot.modules.guards import (
     check_not_repacked,
     check_packing,
 )
-from moviebot.modules.host_memory import return_freed_tensors
+from moviebot.modules.host_memory import trim_host_memory
 from moviebot.modules.lora import LoraSettings, add_lora
 from moviebot.modules.machine import read_host_memory
 from moviebot.modules.memory_model import TrainingPlan, check_base_fits
@@ -49,6 +49,7 @@ Stage = Literal["train", "val", "test"]
 # The summed loss of a batch is divided by this constant before the backward pass, and the gradients are put right
 # before the optimiser's step: about the answer tokens of a batch, it only keeps float16 gradients in range.
 _LOSS_DIVISOR = 256.0
+_TRIM_EVERY = 16  # batches
 # Settings of models (Gemma, Cohere, Granite) whose logits are not the output matrix's product alone.
 _LOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -171,8 +172,6 @@ class QLoRALanguageModel(LightningModule):
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
         dtype = choose_dtype(self.compute_dtype, device)
         self._check_precision(dtype)
-        if device.type == "cpu":
-            return_freed_tensors()
         self._check_fits(device, dtype)
         folder = resolve_model(self.base)
         base = load_base(folder, dtype, device, self.quantise)
@@ -257,6 +256,11 @@ class QLoRALanguageModel(LightningModule):
         loss_sum, tokens = self._step(batch, "train")
         self._window_tokens += tokens
         return loss_sum / _LOSS_DIVISOR
+
+    def on_train_batch_end(self, outputs: object, batch: TextBatch, batch_idx: int) -> None:
+        """Give freed memory of the host back now and then; the next step takes a little longer for it."""
+        if self.device.type == "cpu" and batch_idx % _TRIM_EVERY == _TRIM_EVERY - 1:
+            trim_host_memory()
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Log ``val/loss`` and ``val/token_accuracy``."""

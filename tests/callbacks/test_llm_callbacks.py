@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 
 from moviebot.callbacks.adapter_checkpoint import AdapterCheckpoint, export_adapter
 from moviebot.callbacks.answer_evaluation import AnswerEvaluation, judge_answer, summarise
@@ -16,6 +17,7 @@ from moviebot.callbacks.prediction_writer import PredictionWriter
 from moviebot.callbacks.throughput import Throughput
 from moviebot.callbacks.wandb_logger import OfflineFirstWandbLogger, is_logged_in
 from moviebot.data.qa_datamodule import MovieQADataModule
+from moviebot.data.schemas import Movie
 from moviebot.modules.lora import LoraSettings
 from moviebot.modules.qlora import QLoRALanguageModel
 

@@ -58,11 +58,48 @@ class TestTokens:
 
     def test_every_sample_ends_with_a_supervised_end(self, tiny_llama: Path, qa_data_dir: Path) -> None:
         data = make_data(qa_data_dir, tiny_llama)
+        data.packing = False
         batches = [*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
         assert sum(len(batch["labels"]) for batch in batches) == 48
         for batch in batches:
             assert (batch["labels"][:, -1] == EOS).all()
             assert ((batch["labels"] == IGNORE) | (batch["labels"] == batch["input_ids"])).all()
+
+    def test_packed_batches_hold_the_same_samples_without_padding(self, tiny_llama: Path, qa_data_dir: Path) -> None:
+        data = make_data(qa_data_dir, tiny_llama)
+        wanted = sorted(row["input_ids"] for row in data.samples("val"))
+        found = []
+        for batch in data.val_dataloader():
+            assert "attention_mask" not in batch  # transformers would let the samples see each other
+            assert batch["input_ids"].shape == batch["labels"].shape == (1, sum(batch["segments"]))
+            parts = [batch[name][0].split(batch["segments"]) for name in ("input_ids", "labels", "position_ids")]
+            for ids, labels, positions in zip(*parts, strict=True):
+                found.append(ids.tolist())
+                assert positions.tolist() == list(range(len(ids)))
+                assert labels[-1] == EOS
+        assert sorted(found) == wanted
+
+    def test_packing_takes_samples_as_they_come(self) -> None:
+        """Sorting by length would save no padding, and make some batches much longer than others."""
+        lengths = [1, 9] * 64
+        sorted_pool, random_pool = (list(LengthGroupedSampler(lengths, 8, pool_batches=pool)) for pool in (16, 1))
+        assert sorted(sorted_pool) == sorted(random_pool) == list(range(128))
+        batches = [random_pool[start : start + 8] for start in range(0, 128, 8)]
+        assert any(len({lengths[index] for index in batch}) == 2 for batch in batches)
+        batches = [sorted_pool[start : start + 8] for start in range(0, 128, 8)]
+        assert all(len({lengths[index] for index in batch}) == 1 for batch in batches)
+
+    def test_a_resumed_epoch_wants_the_same_samples_in_the_same_order(
+        self, tiny_llama: Path, qa_data_dir: Path
+    ) -> None:
+        data = make_data(qa_data_dir, tiny_llama)
+        next(iter(data.train_dataloader()))
+        state = data.state_dict()
+        make_data(qa_data_dir, tiny_llama).load_state_dict(state)
+        other = make_data(qa_data_dir, tiny_llama)
+        other.batch_size = 3
+        with pytest.raises(UserError, match="samples come in another order now .*batch_size was"):
+            other.load_state_dict(state)
 
 
 class TestSamples:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from moviebot.data.tokenise import IGNORE, collate_samples, pack_samples
+from moviebot.modules.fast_llama import _CPUAttention
 from moviebot.modules.lora import LoraSettings
 from moviebot.modules.qlora import QLoRALanguageModel, TextBatch
 
@@ -143,3 +144,18 @@ def test_noise_on_embeddings_is_there_in_training_alone(tiny_llama: Path) -> Non
         bound = 5.0 / (length * embedding.weight.shape[1]) ** 0.5
         assert 0.5 * bound < noise[start : start + length].max() <= bound + 1e-6
         start += length
+
+
+def test_attention_of_bfloat16_on_a_cpu_has_the_gradient_of_float32() -> None:
+    torch.manual_seed(0)
+    shapes = ((1, 6, 37, 16), (1, 2, 37, 16), (1, 2, 37, 16))  # six heads of queries share two of keys
+    exact = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
+    weight = torch.randn(1, 6, 37, 16, dtype=torch.float64)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    (attend(*exact, is_causal=True, scale=0.3, enable_gqa=True) * weight).sum().backward()
+    (_CPUAttention.apply(*rounded, 0.3) * weight.bfloat16()).sum().backward()  # type: ignore[no-untyped-call]
+    for one, other in zip(rounded, exact, strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert (one.grad.double() - other.grad).norm() < 0.02 * other.grad.norm()
