@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from torch.utils.hooks import RemovableHandle
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from moviebot.data.tokenise import collate_prompts, encode_prompt, load_tokenizer, pad_id_of
@@ -59,7 +60,20 @@ def load_dense_model(
                 f"the adapter {adapter} does not fit {base} ({reason}): give the base it was trained on"
             ) from error
     make_dense(model, number_format)
+    gather_head_input(model)
     return model.eval(), load_tokenizer(base)
+
+
+def gather_head_input(model: PreTrainedModel) -> RemovableHandle:
+    """Give the output matrix contiguous input: half of a prompt's pass on a CPU goes otherwise into copying it.
+
+    transformers slices the last positions out of the hidden states. For such a view of three dimensions torch's linear
+    layer goes through ``bmm``, which copies the whole matrix, once for each row of the batch.
+
+    Returns:
+        What undoes it.
+    """
+    return model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
 
 
 def check_adapter(adapter: Path, base: str) -> None:

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from moviebot.data.tokenise import IGNORE, load_tokenizer, pack_samples
 from moviebot.errors import UserError
 from moviebot.modules.answer_loss import answer_loss
-from moviebot.modules.dense import generate_ended
+from moviebot.modules.dense import gather_head_input, generate_ended
 from moviebot.modules.fast_llama import can_speed_up, speed_up
 from moviebot.modules.guards import (
     PROBE_TOKENS,
@@ -175,6 +175,7 @@ class QLoRALanguageModel(LightningModule):
         self._check_fits(device, dtype)
         folder = resolve_model(self.base)
         base = load_base(folder, dtype, device, self.quantise)
+        gather_head_input(base)
         self.model = add_lora(base, self.lora, folder)
         self.model.peft_config["default"].base_model_name_or_path = self.base  # not the local folder it came from
         if self.gradient_checkpointing:

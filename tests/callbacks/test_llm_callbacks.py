@@ -131,7 +131,8 @@ class TestAnswerEvaluation:
 
     def test_judges_recommendations(self) -> None:
         row = {
-            "task": "recommend", "group": "recommend", "question": "Recommend movies like Up", "answer": "A (2001)\nB (2002)",
+            "task": "recommend", "group": "recommend", "question": "Recommend movies like Up",
+            "answer": "A (2001)\nB (2002)",
             "prompt": "x\n\n### Input:\nA (2001)\nB (2002)\nC (2003)\n\n### Response:\n",
         }  # fmt: skip
         judged = judge_answer(row, UP, "B (2002)\nC (2003)\nZ (1999)\nB (2022)", ended=True)

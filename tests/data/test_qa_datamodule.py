@@ -98,7 +98,7 @@ class TestTokens:
         make_data(qa_data_dir, tiny_llama).load_state_dict(state)
         other = make_data(qa_data_dir, tiny_llama)
         other.batch_size = 3
-        with pytest.raises(UserError, match="samples come in another order now .*batch_size was"):
+        with pytest.raises(UserError, match=r"samples come in another order now .*batch_size was"):
             other.load_state_dict(state)
 
 
