@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from moviebot import cli
 from moviebot.cli import COMMANDS, Command, run
@@ -191,3 +192,24 @@ def test_arguments_reach_the_function_typed(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "fake_stage", module)
     cli.call_command("stage", Command("fake_stage", "stage", "do"), ["--out", str(tmp_path), "--limit", "3"])
     assert seen == [tmp_path, 3]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_running_out_of_memory_says_what_to_change(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr("moviebot.cli._dispatch", fail)
+    assert run(["fit"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("moviebot: out of memory: halve --data.init_args.batch_size")
+    assert "moviebot doctor" in line

@@ -107,3 +107,24 @@ def test_adapter_of_another_shape_is_one_line(trained: QLoRALanguageModel, tiny_
     (tmp_path / "adapter/adapter_config.json").write_text(json.dumps({**config, "r": 8}))
     with pytest.raises(UserError, match="does not fit"):
         load_dense_model(str(tiny_llama), tmp_path / "adapter", dtype="float32")
+
+
+def test_the_output_matrix_gets_contiguous_input(tiny_llama: Path) -> None:
+    """Else torch copies the matrix once a row: half of the time of reading a prompt."""
+    model, _ = load_dense_model(str(tiny_llama), dtype="float32")
+    seen: list[bool] = []
+    head = model.get_output_embeddings()
+    forward = head.forward
+
+    def watch(hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(hidden.is_contiguous())
+        result: torch.Tensor = forward(hidden)
+        return result
+
+    head.forward = watch
+    ids = torch.ones(2, 5, dtype=torch.long)
+    with torch.no_grad():
+        model(input_ids=ids, logits_to_keep=1)
+        model.get_output_embeddings()._forward_pre_hooks.clear()
+        model(input_ids=ids, logits_to_keep=1)
+    assert seen == [True, False]
