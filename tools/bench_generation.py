@@ -12,7 +12,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -45,7 +45,7 @@ def main() -> int:
     drawn = random.Random(0).sample(pairs, min(given.n, len(pairs)))
     prompts = [render_question_prompt(pair.question, movies[pair.tconst]) for pair in drawn]
     end: int = tokenizer.eos_token_id
-    ways = {
+    ways: dict[str, Callable[[], list[str]]] = {
         "plain, one at a time": lambda: generate_texts(plain_model, tokenizer, prompts, batch_size=1),
         "with drafts, one at a time": lambda: write_drafted(DraftDecoder(model, end), tokenizer, prompts),
         "drafts from the prompt alone": lambda: write_drafted(DraftDecoder(model, end, history=0), tokenizer, prompts),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -73,7 +74,8 @@ def gather_head_input(model: PreTrainedModel) -> RemovableHandle:
     Returns:
         What undoes it.
     """
-    return model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    head: nn.Module = model.get_output_embeddings()
+    return head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
 
 
 def check_adapter(adapter: Path, base: str) -> None:

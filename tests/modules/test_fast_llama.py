@@ -152,8 +152,10 @@ def test_attention_of_bfloat16_on_a_cpu_has_the_gradient_of_float32() -> None:
     exact = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
     weight = torch.randn(1, 6, 37, 16, dtype=torch.float64)
+    query, key, value = exact
     attend = torch.nn.functional.scaled_dot_product_attention
-    (attend(*exact, is_causal=True, scale=0.3, enable_gqa=True) * weight).sum().backward()
+    expected = attend(query, key, value, is_causal=True, scale=0.3, enable_gqa=True)
+    (expected * weight).sum().backward()  # type: ignore[no-untyped-call]
     (_CPUAttention.apply(*rounded, 0.3) * weight.bfloat16()).sum().backward()  # type: ignore[no-untyped-call]
     for one, other in zip(rounded, exact, strict=True):
         assert one.grad is not None
