@@ -10,7 +10,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch.autograd.graph import saved_tensors_hooks
 
-from moviebot.modules.fused_lora import ProjectionGroup, project, project_swiglu
+from moviebot.modules.fused_lora import ProjectionGroup, _drop, project, project_swiglu
 from moviebot.modules.lora import LoraSettings
 from moviebot.modules.qlora import QLoRALanguageModel
 
@@ -119,6 +119,18 @@ def test_gradients_are_those_of_the_dropout_that_was_drawn(tiny_llama: Path) -> 
     assert (after - before) / step == pytest.approx(float(a.grad[0, 0]), abs=1e-4)
     torch.manual_seed(4)
     assert not torch.equal(project(x, group)[0], run(x)[0])  # something is dropped
+
+
+def test_as_much_is_dropped_as_was_asked_for_and_the_mean_stays(tiny_llama: Path) -> None:
+    group = ProjectionGroup(make_layers(tiny_llama, ["q_proj"], dropout=0.25))
+    x = torch.ones(1000, 333)  # not a multiple of eight
+    result = _drop(x, group, seed=7)
+    assert (result == 0).float().mean().item() == pytest.approx(0.25, abs=0.005)
+    assert result.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert torch.equal(result, _drop(x, group, seed=7))
+    columns = (result == 0).float().mean(dim=0)  # no byte of the random words is special
+    assert columns.min() > 0.15
+    assert columns.max() < 0.35
 
 
 def test_eval_mode_drops_nothing(tiny_llama: Path) -> None:
