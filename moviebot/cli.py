@@ -153,7 +153,7 @@ def _dispatch(arguments: list[str]) -> None:
 
         run_lightning(arguments)
     elif name in COMMANDS:
-        call_command(name, COMMANDS[name], gather_fit_flags(rest) if name in _CALLED_AS_FIT else rest)
+        call_command(name, COMMANDS[name], gather_fit_flags(rest) if name in CALLED_AS_FIT else rest)
     else:
         known = ", ".join([*COMMANDS, *TRAINING])
         raise UserError(f"{name!r} is no command; the commands are {known}; see `moviebot --help`")
@@ -242,7 +242,7 @@ def gather_fit_flags(arguments: Sequence[str]) -> list[str]:
     return rest
 
 
-_CALLED_AS_FIT = {"doctor", "preview"}
+CALLED_AS_FIT = {"doctor", "preview"}
 _FIT_FLAG = re.compile(r"--(seed_everything$|(trainer|model|data)\.)")
 _BOOLEANS = (["true"], ["false"])
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from moviebot.cli import COMMANDS, TRAINING, build_parser, expand_shorthand, load_function
+from moviebot.cli import (
+    CALLED_AS_FIT,
+    COMMANDS,
+    TRAINING,
+    build_parser,
+    expand_shorthand,
+    gather_fit_flags,
+    load_function,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,6 +55,8 @@ def test_every_file_of_the_top_levels_is_in_the_tree() -> None:
 def test_every_stage_command_parses(line: str) -> None:
     _, name, *arguments = shlex.split(line)
     command = COMMANDS[name]
+    if name in CALLED_AS_FIT:
+        arguments = gather_fit_flags(arguments)
     build_parser(name, command).parse_args(expand_shorthand(load_function(command), arguments))
 
 

@@ -143,10 +143,16 @@ class TestFolders:
 
 class TestCheckpointSettings:
     def test_never_override_the_config(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        torch.save({"hyper_parameters": {"lr": 0.5, "base": "other/model"}}, tmp_path / "c.ckpt")
+        torch.save({"hyper_parameters": {"max_new_tokens": 7, "base": "no/model"}}, tmp_path / "c.ckpt")
         with caplog.at_level("WARNING", logger="moviebot.training"), pytest.raises(UserError, match="nowhere lacks"):
+            run_lightning(["fit", *PLAIN, "--model.init_args.max_new_tokens=9", f"--ckpt_path={tmp_path}/c.ckpt"])
+        assert "was trained with max_new_tokens=7; the config's 9 is used" in caplog.text
+
+    def test_of_another_training_are_refused(self, tmp_path: Path) -> None:
+        """The optimiser's state would bring the old rate back, whatever the config says."""
+        torch.save({"hyper_parameters": {"lr": 0.5, "base": "no/model"}}, tmp_path / "c.ckpt")
+        with pytest.raises(UserError, match=r"can't go on with other settings \(lr was 0\.5 and is 0\.25\)"):
             run_lightning(["fit", *PLAIN, "--model.init_args.lr=0.25", f"--ckpt_path={tmp_path}/c.ckpt"])
-        assert "was trained with lr=0.5; the config's 0.25 is used" in caplog.text
 
 
 class TestMeasuredCheckpoint:

@@ -31,7 +31,7 @@ def build_optimiser(
         weight_decay: decoupled.
         lora_plus_ratio: how many times faster B learns than A (LoRA+, https://arxiv.org/abs/2402.12354: 16); 1 for
             equal rates.
-        fused: torch's one-kernel step; not together with a gradient scaler that Lightning clips under.
+        fused: torch's one-kernel step; Lightning refuses to clip gradients before it under mixed precision.
     """
     ups: list[nn.Parameter] = []
     others: list[nn.Parameter] = []

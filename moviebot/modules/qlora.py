@@ -327,10 +327,10 @@ class QLoRALanguageModel(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over the LoRA matrices alone; the learning rate moves at every optimiser step."""
-        # Lightning can't clip gradients between a scaler's unscaling and a fused step.
+        # Under mixed precision Lightning refuses to clip gradients before a fused step.
         optimizer = build_optimiser(
             self.optimiser, self.named_parameters(), self.lr, self.weight_decay, self.lora_plus_ratio,
-            fused=str(self.trainer.precision) != "16-mixed",
+            fused="mixed" not in str(self.trainer.precision),
         )  # fmt: skip
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(

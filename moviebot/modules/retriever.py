@@ -279,8 +279,9 @@ class ContrastiveRetriever(LightningModule):
         decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        # An eighth of the time on a CPU. On a GPU Lightning cannot clip gradients of a fused optimiser in 16-mixed.
-        fused = all(parameter.device.type == "cpu" for parameter in self.parameters()) or None
+        # An eighth of the time on a CPU. Lightning refuses to clip gradients before a fused step in mixed precision.
+        plain = "mixed" not in str(self.trainer.precision)
+        fused = (plain and all(parameter.device.type == "cpu" for parameter in self.parameters())) or None
         optimiser = torch.optim.AdamW(groups, lr=self.lr, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = get_linear_schedule_with_warmup(optimiser, round(self.warmup_share * steps), steps)

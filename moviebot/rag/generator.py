@@ -36,7 +36,7 @@ class Generator:
         Leaving the iteration early stops the model.
         """
         ids: list[int] = []
-        told = ""
+        told = text = ""
         for found in self._decoder.decode(encode_prompt(self.tokenizer, prompt), self.max_new_tokens):
             ids += found
             text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
@@ -44,3 +44,5 @@ class Generator:
             if len(text) > len(told) and not text.endswith("\N{REPLACEMENT CHARACTER}"):
                 yield text[len(told) :]
                 told = text
+        if len(text) > len(told):
+            yield text[len(told) :]
