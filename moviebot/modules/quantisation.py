@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn import Linear4bit, Params4bit
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
@@ -43,6 +43,10 @@ def load_base(folder: Path, dtype: torch.dtype, device: torch.device, quantise: 
         folder, dtype=dtype, device_map={"": device}, quantization_config=nf4 if quantise else None
     )
     model.requires_grad_(False)
+    for parameter in model.parameters():
+        if device.type == "cpu" and not isinstance(parameter, Params4bit):
+            # A view of the file, which would stay mapped whole: 13 GB for the sake of the embeddings.
+            parameter.data = parameter.data.clone()
     forbid_repacking(model)
     return model
 
