@@ -1,42 +1,38 @@
 """``moviebot doctor``: what this machine can run, and whether a config fits it, before anything large is downloaded."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 from rich.table import Table
 
+from moviebot.artefact import write_whole
 from moviebot.data.qa_datamodule import MovieQADataModule
 from moviebot.errors import UserError
 from moviebot.modules.machine import GIB, Machine, describe_bf16, look_at_machine, measure_matmul_flops
-from moviebot.modules.memory_model import ModelShape, TrainingPlan, count_trainable, predict_memory
+from moviebot.modules.memory_model import TrainingPlan, count_trainable, predict_memory
+from moviebot.modules.plan_choice import RECOMPUTE_COST, Choice, choose_plan, rate_plan, recomputed_share
 from moviebot.modules.precision import choose_dtype
 from moviebot.modules.qlora import QLoRALanguageModel
 from moviebot.modules.shapes import find_shape
 from moviebot.training import instantiate_config
 
 HEADROOM = 0.9  # of the free memory: allocators round up, and other processes live too
-# Of the speed of large matrix products, what a training step reaches: measured, see the README ("Will it fit?").
-EFFICIENCY = {"cpu": 0.35, "cuda": 0.4}
+# Of the speed of large matrix products, what a training step reaches. Measured on CPUs (AVX2 in float32; AMX in
+# bfloat16, whose products leave the rest of a step behind); on GPUs it is the aim, and not measured.
+EFFICIENCY = {
+    ("cpu", torch.float32): 0.35, ("cpu", torch.bfloat16): 0.15, ("cuda", torch.float32): 0.4,
+    ("cuda", torch.float16): 0.4, ("cuda", torch.bfloat16): 0.4,
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Change:
-    """A change of a config that saves memory.
-
-    Attributes:
-        flags: as given to `moviebot fit`.
-        plan: with the change.
-    """
-
-    flags: str
-    plan: TrainingPlan
-
-
-def doctor(config: Sequence[Path] = (), data: Path | None = None, flags: Sequence[str] = ()) -> None:
+def doctor(
+    config: Sequence[Path] = (), data: Path | None = None, write: Path | None = None, flags: Sequence[str] = ()
+) -> None:
     """Say what this machine can run; with a config, whether its training fits, how long it takes, and what to change.
 
     Nothing is downloaded but a model's config. Exits with 1 where the machine or the training has a fault.
@@ -44,6 +40,8 @@ def doctor(config: Sequence[Path] = (), data: Path | None = None, flags: Sequenc
     Args:
         config: the training's config, as for `moviebot fit`; may be given several times, and later ones win.
         data: the data folder; without it, the config's. Where it is there, real lengths are counted.
+        write: write the fastest way that fits there, as a config to be given after the others: batch size, what is
+            computed again, what is cached.
         flags: the training's flags; they may also be written as for `moviebot fit`
             (--data.init_args.batch_size=4).
 
@@ -55,9 +53,9 @@ def doctor(config: Sequence[Path] = (), data: Path | None = None, flags: Sequenc
     print_machine(console, machine)
     faults = machine.find_faults()
     if config:
-        faults += examine(console, machine, config, data, flags)
-    elif flags or data:
-        raise UserError("--data and a training's flags belong to a config: give --config too")
+        faults += examine(console, machine, config, data, write, flags)
+    elif flags or data or write:
+        raise UserError("--data, --write and a training's flags belong to a config: give --config too")
     for fault in faults:
         print(f"moviebot: {fault}", file=sys.stderr)
     if faults:
@@ -78,11 +76,16 @@ def print_machine(console: Console, machine: Machine) -> None:
 
 
 def examine(
-    console: Console, machine: Machine, config: Sequence[Path], data: Path | None, flags: Sequence[str]
+    console: Console,
+    machine: Machine,
+    config: Sequence[Path],
+    data: Path | None,
+    write: Path | None,
+    flags: Sequence[str],
 ) -> list[str]:
     """Print a training's memory and time; return what is wrong."""
     # What the training runs on is not looked at: a GPU's config is examined on any machine.
-    module, datamodule = instantiate_config(config, data, flags)
+    module, datamodule, trainer = instantiate_config(config, data, flags)
     if not isinstance(module, QLoRALanguageModel) or not isinstance(datamodule, MovieQADataModule):
         raise UserError("doctor predicts the memory of a language model's training: give a config of configs/llm")
     shape = find_shape(module.base)
@@ -99,24 +102,32 @@ def examine(
     table.add_row("together", f"{peak / GIB:.2f}", style="bold")
     console.print(table)
     console.print(f"trainable: {count_trainable(shape, plan.lora):,} numbers")
-    rate = measure_matmul_flops(machine.device, choose_dtype(module.compute_dtype, _device(machine)))
-    recompute = 1.5 if plan.gradient_checkpointing else 1.0
-    speed = EFFICIENCY[machine.device] * rate / shape.flops_per_token() / recompute
+    dtype = choose_dtype(module.compute_dtype, _device(machine))
+    rate = measure_matmul_flops(machine.device, dtype)
+    speed = EFFICIENCY[machine.device, dtype] * rate / shape.flops_per_token()
+    speed /= 1 + RECOMPUTE_COST * recomputed_share(plan)
     time = f"about {speed:,.0f} tokens/s ({rate / 1e12:.2f} TFLOP/s in matrix products)"
     if steps_tokens:
         time += f"; an epoch of {steps_tokens:,} tokens takes about {steps_tokens / speed / 60:.0f} minutes"
     console.print(time, soft_wrap=True)
     available = machine.free_bytes * HEADROOM
+    asked = rate_plan(shape, plan, datamodule.batch_size, trainer.accumulate_grad_batches, plan)
+    best = choose_plan(shape, plan, asked.batch_size, asked.accumulate, available)
+    fault = f"it does not fit: {peak / GIB:.1f} GiB are wanted and {machine.free_bytes / GIB:.1f} are free"
+    if best is None:
+        return [f"{fault}; nothing that doctor knows makes it fit: take a smaller base or a larger machine"]
     if peak <= available:
         console.print(f"It fits: {peak / GIB:.1f} of {machine.free_bytes / GIB:.1f} GiB that are free.")
-        advise_speed(console, shape, plan, available)
-        return []
-    fault = f"it does not fit: {peak / GIB:.1f} GiB are wanted and {machine.free_bytes / GIB:.1f} are free"
-    for change in list_changes(plan, datamodule.batch_size):
-        if sum(predict_memory(shape, change.plan).values()) <= available:
-            wanted = sum(predict_memory(shape, change.plan).values())
-            return [f"{fault}; this does ({wanted / GIB:.1f} GiB): {change.flags}"]
-    return [f"{fault}; nothing that doctor knows makes it fit: take a smaller base or a larger machine"]
+        if best.is_better_than(asked):
+            console.print(f"There is room to go faster: {best.flags_from(asked)}", soft_wrap=True)
+        else:
+            best = asked
+    if write:
+        write_overlay(write, best, machine)
+        console.print(f"{write}: {best.peak / GIB:.1f} GiB; give it to `moviebot fit` after the other configs")
+    elif peak > available:
+        return [f"{fault}; this does ({best.peak / GIB:.1f} GiB): {best.flags_from(asked)}"]
+    return []
 
 
 def plan_of(module: QLoRALanguageModel, tokens: int, machine: Machine) -> TrainingPlan:
@@ -130,6 +141,7 @@ def plan_of(module: QLoRALanguageModel, tokens: int, machine: Machine) -> Traini
         cache_dequantised=module.cache_dequantised,
         gradient_checkpointing=module.gradient_checkpointing,
         checkpoint_every=module.checkpoint_every,
+        checkpoint_offload=module.checkpoint_offload,
         fast_layers=module.fast_layers,
         device="cuda" if machine.device == "cuda" else "cpu",
     )
@@ -154,46 +166,20 @@ def count_tokens(data: MovieQADataModule) -> tuple[int, int, str]:
     return largest, sum(lengths), "the largest of the data's first epoch"
 
 
-def list_changes(plan: TrainingPlan, batch_size: int) -> Iterator[Change]:
-    """Yield what saves memory, what costs least first."""
-    module = "--model.init_args"
-    if plan.cache_dequantised:
-        plan = replace(plan, cache_dequantised=False)
-        yield Change(f"{module}.cache_dequantised false", plan)
-    if not plan.quantise:
-        plan = replace(plan, quantise=True)
-        yield Change(f"{module}.quantise true", plan)
-    flags = ""
-    size = batch_size
-    while size > 1:  # the same step, from smaller batches: costs next to nothing
-        size //= 2
-        flags = f"--data.init_args.batch_size {size} --trainer.accumulate_grad_batches {batch_size // size}"
-        yield Change(flags, replace(plan, tokens=-(-plan.tokens * size // batch_size)))
-    plan = replace(plan, tokens=-(-plan.tokens // batch_size))
-    if not plan.gradient_checkpointing:
-        plan = replace(plan, gradient_checkpointing=True)
-        yield Change(f"{flags} {module}.gradient_checkpointing true".strip(), plan)
-    if plan.optimiser == "adamw":
-        plan = replace(plan, optimiser="adamw_8bit")
-        yield Change(f"{flags} {module}.gradient_checkpointing true {module}.optimiser adamw_8bit".strip(), plan)
-
-
-def advise_speed(console: Console, shape: ModelShape, plan: TrainingPlan, available: float) -> None:
-    """Print what makes a training that fits faster, and fits too."""
-    advice: list[str] = []
-    if plan.gradient_checkpointing:
-        for every in (4, 2, 0):
-            other = replace(plan, gradient_checkpointing=every > 0, checkpoint_every=max(every, 1))
-            if sum(predict_memory(shape, other).values()) <= available:
-                flag = f"checkpoint_every {every}" if every else "gradient_checkpointing false"
-                if every == 0:
-                    advice = []
-                advice = [f"--model.init_args.{flag}"]
-    cached = replace(plan, cache_dequantised=True)
-    if plan.quantise and not plan.cache_dequantised and sum(predict_memory(shape, cached).values()) <= available:
-        advice.append("--model.init_args.cache_dequantised true")
-    if advice:
-        console.print(f"There is room to go faster: {' '.join(advice)}", soft_wrap=True)
+def write_overlay(path: Path, choice: Choice, machine: Machine) -> None:
+    """Write a choice as a config, to be given after the training's own."""
+    settings: dict[str, Any] = {}
+    for section, values in choice.settings().items():
+        place = settings
+        for name in section.split("."):
+            place = place.setdefault(name, {})
+        place.update(values)
+    head = (
+        f"# Chosen by `moviebot doctor` for {machine.name}, {machine.free_bytes / GIB:.1f} GiB free; predicted peak: "
+        f"{choice.peak / GIB:.1f} GiB.\n# Give it last: moviebot fit --config ... --config {path.name}\n"
+    )
+    with write_whole(path) as temporary:
+        temporary.write_text(head + yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
 def _device(machine: Machine) -> torch.device:

@@ -116,8 +116,8 @@ class MovieBotCLI(LightningCLI):
 
 # What decides how something is computed, not what is learnt: a resumed training may have others.
 _FREE_ON_RESUME = {
-    "cache_dequantised", "checkpoint_every", "checkpoint_offload", "encode_chunk", "fast_layers", "generate_batch_size",
-    "gradient_cache_chunk", "gradient_checkpointing", "max_new_tokens",
+    "cache_dequantised", "checkpoint_every", "checkpoint_offload", "compile_layers", "encode_chunk", "fast_layers",
+    "generate_batch_size", "gradient_cache_chunk", "gradient_checkpointing", "max_new_tokens",
 }  # fmt: skip
 
 
@@ -205,8 +205,8 @@ def preview(
 
 def instantiate_config(
     config: Sequence[Path], data: Path | None = None, flags: Sequence[str] = ()
-) -> tuple[LightningModule, LightningDataModule]:
-    """Return the module and the datamodule of a training's config, without weights.
+) -> tuple[LightningModule, LightningDataModule, Trainer]:
+    """Return the module, the datamodule and the trainer of a training's config, without weights.
 
     What the training runs on is not looked at: a GPU's config is examined on any machine.
 
@@ -219,7 +219,7 @@ def instantiate_config(
     words = [f"--config={path}" for path in config] + [*flags, *(f"--trainer.{setting}" for setting in machine)]
     words += [f"--data.init_args.data_dir={data}"] if data else []
     cli = run_lightning(words, run=False)
-    return cli.model, cli.datamodule
+    return cli.model, cli.datamodule, cli.trainer
 
 
 def _refuse_class_flags(args: Sequence[str]) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from moviebot import doctor as module
 from moviebot.cli import run
 from moviebot.modules.lora import LoraSettings
 from moviebot.modules.machine import GIB, Machine, describe_bf16, look_at_machine, read_host_memory
-from moviebot.modules.memory_model import TrainingPlan
+from moviebot.modules.memory_model import ModelShape, TrainingPlan
+from moviebot.modules.plan_choice import choose_plan, rate_plan
 
 CPU = Machine("cpu", "a CPU", (0, 0), (), torch.float32, 2, 8 * GIB, 6 * GIB, {"torch": "2.13.0"})
 V100 = Machine(
@@ -74,12 +76,57 @@ def test_a_training_that_does_not_fit_says_what_would(
     assert "nothing that doctor knows makes it fit" in capsys.readouterr().err
 
 
-def test_changes_save_more_and_more() -> None:
-    plan = TrainingPlan(8192, 2, quantise=False, lora=LoraSettings())
-    flags = [change.flags for change in module.list_changes(plan, batch_size=4)]
-    assert flags[0] == "--model.init_args.quantise true"
-    assert "--data.init_args.batch_size 1 --trainer.accumulate_grad_batches 4" in flags
-    assert flags[-1].endswith("adamw_8bit")
+def test_doctor_writes_the_config_that_fits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "look_at_machine", lambda: replace(CPU, free_bytes=8 * GIB))
+    overlay = tmp_path / "fits.yaml"
+    arguments = ["--config", str(CONFIG), "--data", str(tmp_path), "--model.init_args.gradient_checkpointing=false"]
+    assert run(["doctor", *arguments, "--write", str(overlay)]) == 0
+    settings = yaml.safe_load(overlay.read_text(encoding="utf-8"))
+    assert settings["data"]["init_args"]["batch_size"] * settings["trainer"]["accumulate_grad_batches"] == 8
+    assert settings["model"]["init_args"]["quantise"] is True
+    capsys.readouterr()
+    assert run(["doctor", "--config", str(CONFIG), "--config", str(overlay), "--data", str(tmp_path)]) == 0
+    assert "It fits" in capsys.readouterr().out
+    for key in ("accelerator", "precision"):  # what the machine's overlay says stays
+        assert key not in settings["trainer"]
+
+
+SHAPE = ModelShape(4096, 11008, 32, 32, 32, 128, 32000, tied=False)  # Llama-2-7B
+CARD = TrainingPlan(4096, 2, quantise=True, lora=LoraSettings(r=32), device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("gib", "wanted"),
+    [
+        (6.0, {"gradient_checkpointing": True, "cache_dequantised": False}),
+        (15.0, {"gradient_checkpointing": False, "cache_dequantised": False}),
+        (80.0, {"gradient_checkpointing": False, "cache_dequantised": True}),
+    ],
+)
+def test_the_larger_the_card_the_faster_the_way(gib: float, wanted: dict[str, bool]) -> None:
+    choice = choose_plan(SHAPE, CARD, batch_size=8, accumulate=1, available=gib * GIB)
+    assert choice is not None
+    assert choice.peak <= gib * GIB
+    assert choice.batch_size * choice.accumulate == 8
+    assert choice.plan.quantise
+    assert choice.plan.optimiser == "adamw"
+    assert {name: getattr(choice.plan, name) for name in wanted} == wanted
+
+
+def test_what_changes_the_learning_comes_last() -> None:
+    dense = replace(CARD, quantise=False)
+    large = choose_plan(SHAPE, dense, 8, 2, 60 * GIB)
+    assert large is not None
+    assert not large.plan.quantise
+    assert large.batch_size * large.accumulate == 16
+    small = choose_plan(SHAPE, dense, 8, 2, 10 * GIB)
+    assert small is not None
+    assert small.plan.quantise
+    asked = rate_plan(SHAPE, dense, 8, 2, dense)
+    assert "--model.init_args.quantise true" in small.flags_from(asked)
+    assert choose_plan(SHAPE, CARD, 8, 1, 3 * GIB) is None
 
 
 def test_bad_calls_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

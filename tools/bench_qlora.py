@@ -43,6 +43,7 @@ GIB = 2**30
 OURS: dict[str, dict[str, Any]] = {
     "ours": {},
     "ours + weights cached": {"cache_dequantised": True},
+    "ours + compiled": {"compile_layers": True},
     "ours without packing": {"packing": False},
     "ours without fast layers": {"fast_layers": False},
     "ours with all logits": {"all_logits": True},
@@ -157,6 +158,7 @@ def run_ours(
         base=given.base, lora=LoraSettings(r=given.rank, alpha=2 * given.rank, dropout=settings.get("dropout", 0.0)),
         fast_layers=settings.get("fast_layers", True), cache_dequantised=settings.get("cache_dequantised", False),
         gradient_checkpointing=settings.get("gradient_checkpointing", False), quantise=settings.get("quantise", True),
+        compile_layers=settings.get("compile_layers", False),
     )  # fmt: skip
     module.configure_model()
     module.train()

@@ -16,12 +16,14 @@ from moviebot.data.wordings import (
     MENTIONS,
     OPENERS,
     WORDINGS,
+    near_wordings,
 )
 
 # Unanswerable questions twice: to decline is harder to learn than to copy a fact.
 TOPIC_CYCLE: tuple[Topic, ...] = (*TOPICS, "unanswerable")
-TEMPLATE_VERSION = 5  # count up when the code below writes other words: replies are then written anew
+TEMPLATE_VERSION = 6  # count up when the code below writes other words: replies are then written anew
 OUTLINE_WORDS = 25
+NEAR_SHARE = 0.5  # of the unanswerable questions, those that a fact nearly answers: the ones a model gets wrong
 TAUGHT_CAST = 3
 
 # A sentence ends at . ! ? before a space and a capital, a digit or a quote; not after an initial or a title ("J. Mr.").
@@ -118,7 +120,10 @@ def write_questions(movie: Movie, split: Split, n: int, rng: random.Random, *, a
     pairs = []
     used: set[str] = set()
     for topic in topics[:n]:
-        free = [wording for wording in WORDINGS[topic][split] if wording not in used] or WORDINGS[topic][split]
+        wordings = WORDINGS[topic][split]
+        if topic == "unanswerable" and rng.random() < NEAR_SHARE:
+            wordings = near_wordings(split) or wordings
+        free = [wording for wording in wordings if wording not in used] or wordings
         wording = rng.choice(free)
         used.add(wording)
         question = _ask(wording, movie, split, rng, with_year=ambiguous, without_year=topic == "year")

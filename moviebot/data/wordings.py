@@ -19,12 +19,14 @@ class Subject:
 
     Attributes:
         lacks: what it is, for the reader.
+        near: a fact nearly answers it: the director is told where the writer was asked for.
         train: wordings for movies of the train split.
         val: wordings for movies of the val split.
         test: wordings for movies of the test split.
     """
 
     lacks: str
+    near: bool = False
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
@@ -34,7 +36,7 @@ def _load() -> tuple[tuple[Subject, ...], dict[Topic, dict[Split, tuple[str, ...
     text = resources.files("moviebot.data").joinpath("wordings.json").read_text(encoding="utf-8")
     data = json.loads(text)
     subjects = tuple(
-        Subject(row["lacks"], *(tuple(row.get(split, ())) for split in ("train", "val", "test")))
+        Subject(row["lacks"], bool(row.get("near")), *(tuple(row.get(split, ())) for split in ("train", "val", "test")))
         for row in data["subjects"]
     )
     wordings: dict[Topic, dict[Split, tuple[str, ...]]] = {
@@ -47,6 +49,11 @@ def _load() -> tuple[tuple[Subject, ...], dict[Topic, dict[Split, tuple[str, ...
         "test": tuple(wording for subject in subjects for wording in subject.test),
     }
     return subjects, wordings
+
+
+def near_wordings(split: Split) -> tuple[str, ...]:
+    """Return the wordings that ask what a fact nearly answers; the splits for measuring set none apart."""
+    return tuple(wording for subject in SUBJECTS if subject.near for wording in getattr(subject, split))
 
 
 SUBJECTS, WORDINGS = _load()

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm, repeat_kv
 
+from moviebot.modules.elementwise import PLAIN, Elementwise
 from moviebot.modules.fused_lora import ProjectionGroup, project, project_swiglu
 from moviebot.modules.precision import AMPERE
 
@@ -32,18 +33,21 @@ def can_speed_up(model: PreTrainedModel) -> bool:
     return config.model_type == "llama" and config.hidden_act in ("silu", "swish") and config.attention_dropout == 0
 
 
-def speed_up(model: PreTrainedModel, cache: bool = False) -> list[str]:
+def speed_up(model: PreTrainedModel, cache: bool = False, steps: Elementwise = PLAIN) -> list[str]:
     """Replace the forward passes of a Llama's norms, attentions and MLPs.
 
     Args:
         model: a Llama whose weights are frozen but for LoRA.
         cache: keep the 4-bit weights dequantised, too.
+        steps: what is computed between the matrix products.
 
     Returns:
         The names of the modules whose projections stay PEFT's (DoRA, projections without an adapter).
     """
     plain = []
     for name, module in model.named_modules():
+        if isinstance(module, LlamaRMSNorm | LlamaAttention | LlamaMLP):
+            module.moviebot_steps = steps
         if isinstance(module, LlamaRMSNorm):
             module.forward = MethodType(_norm_forward, module)
         elif isinstance(module, LlamaAttention):
@@ -73,14 +77,14 @@ def _usable_groups(module: nn.Module, x: Tensor) -> list[ProjectionGroup | None]
 
 
 def _norm_forward(self: LlamaRMSNorm, hidden_states: Tensor) -> Tensor:
-    return _RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call, no-any-return]
+    return _RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon, self.moviebot_steps)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _mlp_forward(self: LlamaMLP, x: Tensor) -> Tensor:
     into, out = _usable_groups(self, x)
     gate, up = project(x, into) if into else (self.gate_proj(x), self.up_proj(x))
     if out:
-        return project_swiglu(gate, up, out)
+        return project_swiglu(gate, up, out, cast(Elementwise, self.moviebot_steps))
     result: Tensor = self.down_proj(functional.silu(gate) * up)
     return result
 
@@ -102,7 +106,8 @@ def _attention_forward(
     )  # fmt: skip
     query, key, value = (part.view(batch, tokens, -1, self.head_dim).transpose(1, 2) for part in parts)  # (B, H, T, E)
     cos, sin = (part.unsqueeze(1) for part in position_embeddings)  # (B, 1, T, E)
-    query, key = _Rotate.apply(query, cos, sin), _Rotate.apply(key, cos, sin)  # type: ignore[no-untyped-call]
+    steps = self.moviebot_steps
+    query, key = (_Rotate.apply(part, cos, sin, steps) for part in (query, key))  # type: ignore[no-untyped-call]
     if past_key_values is not None:
         key, value = past_key_values.update(key, value, self.layer_idx)
     if segments is not None:
@@ -167,44 +172,30 @@ class _CPUAttention(torch.autograd.Function):
 
 
 class _RMSNorm(torch.autograd.Function):
-    """x / rms(x) * weight (https://arxiv.org/abs/1910.07467) with a frozen weight; keeps x and one number a token."""
+    """RMSNorm with a frozen weight; keeps x and one number a token."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:  # noqa: ANN401
-        length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # (..., 1)
-        inverse = (length.square() / x.shape[-1] + epsilon).rsqrt()
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float, steps: Elementwise) -> Tensor:  # noqa: ANN401
+        normed, inverse = steps.rms_norm(x, weight, epsilon)
+        ctx.steps = steps
         ctx.save_for_backward(x, weight, inverse)
-        normed: Tensor = (x * inverse).to(x.dtype) * weight
         return normed
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        x, weight, inverse = ctx.saved_tensors
-        weighted = (gradient * weight).float()
-        normed = x * inverse  # float32, as inverse is
-        along = (weighted * normed).mean(dim=-1, keepdim=True)  # (..., 1)
-        return weighted.sub_(normed.mul_(along)).mul_(inverse).to(x.dtype), None, None
+        return ctx.steps.rms_norm_backward(gradient, *ctx.saved_tensors), None, None, None
 
 
 class _Rotate(torch.autograd.Function):
-    """Rotary positions (https://arxiv.org/abs/2104.09864); its gradient is the rotation backwards, nothing is kept."""
+    """Rotary positions; their gradient is the rotation backwards, nothing is kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, steps: Elementwise) -> Tensor:  # noqa: ANN401
+        ctx.steps = steps
         ctx.save_for_backward(cos, sin)
-        return _rotate(x, cos, sin)
+        return steps.rotate(x, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         cos, sin = ctx.saved_tensors
-        return _rotate(gradient, cos, -sin), None, None
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (i, i + E/2) of features by its angle. (B, H, T, E), laid out as x is."""
-    half = x.shape[-1] // 2
-    result = x * cos
-    # cos and sin repeat after E/2
-    result[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-    result[..., half:].addcmul_(x[..., :half], sin[..., :half])
-    return result
+        return ctx.steps.rotate(gradient, cos, -sin), None, None, None

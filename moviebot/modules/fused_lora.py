@@ -20,8 +20,8 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from torch.nn import functional
 
+from moviebot.modules.elementwise import PLAIN, Elementwise
 from moviebot.modules.quantisation import dequantise_weight
 
 _SEEDS = 2**62
@@ -94,19 +94,20 @@ def project(x: Tensor, group: ProjectionGroup) -> tuple[Tensor, ...]:
     return _Project.apply(x, group, group.draw_seed(group.layers[0].training), *group.matrices())  # type: ignore[no-untyped-call, no-any-return]
 
 
-def project_swiglu(gate: Tensor, up: Tensor, group: ProjectionGroup) -> Tensor:
+def project_swiglu(gate: Tensor, up: Tensor, group: ProjectionGroup, steps: Elementwise = PLAIN) -> Tensor:
     """Apply the MLP's last projection to ``silu(gate) * up``, which is computed again instead of kept.
 
     Args:
         gate: (..., I).
         up: (..., I).
         group: the one projection.
+        steps: what computes the product.
 
     Returns:
         (..., O).
     """
     seed = group.draw_seed(group.layers[0].training)
-    return _ProjectSwiGLU.apply(gate, up, group, seed, *group.matrices())  # type: ignore[no-untyped-call, no-any-return]
+    return _ProjectSwiGLU.apply(gate, up, group, steps, seed, *group.matrices())  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _drop(x: Tensor, group: ProjectionGroup, seed: int | None) -> Tensor:
@@ -201,25 +202,24 @@ class _ProjectSwiGLU(torch.autograd.Function):
         gate: Tensor,
         up: Tensor,
         group: ProjectionGroup,
+        steps: Elementwise,
         seed: int | None,
         *matrices: Tensor,
     ) -> Tensor:
-        width = gate.shape[-1]
-        hidden = functional.silu(gate).mul_(up).view(-1, width)  # (T, I)
+        hidden = steps.swiglu(gate, up).view(-1, gate.shape[-1])  # (T, I)
         (output,), low = _forward(hidden, group, seed, matrices)
-        ctx.group, ctx.seed = group, seed
+        ctx.group, ctx.steps, ctx.seed = group, steps, seed
         ctx.save_for_backward(gate, up, low, *matrices)
         return output.view(*gate.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         gate, up, low, *matrices = ctx.saved_tensors
-        activated = functional.silu(gate)
-        hidden = (activated * up).view(-1, gate.shape[-1])  # (T, I)
+        activated, hidden = ctx.steps.swiglu_parts(gate, up)
         flat = gradient.reshape(-1, gradient.shape[-1])  # (T, O)
-        of_hidden, of_matrices = _backward([flat], hidden, low, ctx.group, ctx.seed, matrices, True)
+        of_hidden, of_matrices = _backward(
+            [flat], hidden.view(-1, gate.shape[-1]), low, ctx.group, ctx.seed, matrices, True
+        )
         assert of_hidden is not None
-        of_hidden = of_hidden.view(gate.shape)
-        of_up = activated.mul_(of_hidden)
-        of_gate = torch.ops.aten.silu_backward(of_hidden.mul_(up), gate)
-        return (of_gate, of_up, None, None, *of_matrices)
+        of_gate, of_up = ctx.steps.swiglu_backward(of_hidden.view(gate.shape), gate, up, activated)
+        return (of_gate, of_up, None, None, None, *of_matrices)

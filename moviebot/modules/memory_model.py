@@ -103,6 +103,7 @@ class TrainingPlan:
         cache_dequantised: weights are kept dense, too.
         gradient_checkpointing: activations are computed again.
         checkpoint_every: of the layers, every so many.
+        checkpoint_offload: what recomputing starts from is kept in the host's memory, which is not counted.
         fast_layers: the layers are :mod:`moviebot.modules.fast_llama`'s.
         device: where.
     """
@@ -115,6 +116,7 @@ class TrainingPlan:
     cache_dequantised: bool = False
     gradient_checkpointing: bool = False
     checkpoint_every: int = 1
+    checkpoint_offload: bool = False
     fast_layers: bool = True
     device: Literal["cpu", "cuda"] = "cpu"
 
@@ -154,7 +156,8 @@ def predict_memory(shape: ModelShape, plan: TrainingPlan) -> dict[str, float]:
     if plan.gradient_checkpointing:
         recomputed = -(-shape.layers // plan.checkpoint_every)
         kept_whole = shape.layers - recomputed + 1  # the one that is computed again
-        between = recomputed * plan.tokens * shape.features * plan.bytes_a_number
+        if not (plan.checkpoint_offload and plan.device == "cuda"):
+            between = recomputed * plan.tokens * shape.features * plan.bytes_a_number
     activations = kept_whole * a_layer + between
     work = _work_bytes(shape, plan)
     holes = (activations + work) * _HEAP_HOLES[plan.gradient_checkpointing] if plan.device == "cpu" else 0.0

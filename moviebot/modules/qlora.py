@@ -13,6 +13,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from peft import PeftModel
 from torch import Tensor
@@ -22,6 +23,7 @@ from moviebot.data.tokenise import IGNORE, load_tokenizer, pack_samples
 from moviebot.errors import UserError
 from moviebot.modules.answer_loss import answer_loss
 from moviebot.modules.dense import gather_head_input, generate_ended
+from moviebot.modules.elementwise import PLAIN, compile_elementwise
 from moviebot.modules.fast_llama import can_speed_up, speed_up
 from moviebot.modules.guards import (
     PROBE_TOKENS,
@@ -93,6 +95,8 @@ class QLoRALanguageModel(LightningModule):
         fast_layers: compute a Llama's layers by :mod:`moviebot.modules.fast_llama`; others stay transformers'.
         cache_dequantised: also keep the 4-bit weights dequantised, which saves the time to do that twice a step;
             2 bytes a weight more memory.
+        compile_layers: compile what a Llama's layers compute between matrix products (torch.compile); wants a C++
+            compiler on a CPU, Triton on a GPU.
         max_new_tokens: where a generated answer is cut.
         generate_batch_size: how many answers are generated together.
     """
@@ -115,6 +119,7 @@ class QLoRALanguageModel(LightningModule):
         checkpoint_offload: bool = False,
         fast_layers: bool = True,
         cache_dequantised: bool = False,
+        compile_layers: bool = False,
         max_new_tokens: int = 96,
         generate_batch_size: int = 16,
     ) -> None:
@@ -136,6 +141,7 @@ class QLoRALanguageModel(LightningModule):
         self.checkpoint_offload = checkpoint_offload
         self.fast_layers = fast_layers
         self.cache_dequantised = cache_dequantised
+        self.compile_layers = compile_layers
         self.max_new_tokens = max_new_tokens
         self.generate_batch_size = generate_batch_size
         self._check_settings()
@@ -146,7 +152,7 @@ class QLoRALanguageModel(LightningModule):
             "neftune_alpha": neftune_alpha, "quantise": quantise, "compute_dtype": compute_dtype,
             "gradient_checkpointing": gradient_checkpointing, "checkpoint_every": checkpoint_every,
             "checkpoint_offload": checkpoint_offload, "fast_layers": fast_layers,
-            "cache_dequantised": cache_dequantised, "max_new_tokens": max_new_tokens,
+            "cache_dequantised": cache_dequantised, "compile_layers": compile_layers, "max_new_tokens": max_new_tokens,
             "generate_batch_size": generate_batch_size,
         }  # fmt: skip
         self.save_hyperparameters(plain, logger=False)
@@ -172,6 +178,7 @@ class QLoRALanguageModel(LightningModule):
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
         dtype = choose_dtype(self.compute_dtype, device)
         self._check_precision(dtype)
+        self._check_strategy()
         self._check_fits(device, dtype)
         folder = resolve_model(self.base)
         base = load_base(folder, dtype, device, self.quantise)
@@ -191,7 +198,8 @@ class QLoRALanguageModel(LightningModule):
             )
         self._fast = self.fast_layers and can_speed_up(base)
         if self._fast:
-            speed_up(base, self.cache_dequantised and self.quantise)
+            steps = compile_elementwise(device.type) if self.compile_layers else PLAIN
+            speed_up(base, self.cache_dequantised and self.quantise, steps)
         elif self.fast_layers:
             logger.warning("fast_layers has no effect: %s is no Llama; transformers' own layers are used", self.base)
         if self.neftune_alpha > 0:
@@ -453,6 +461,14 @@ class QLoRALanguageModel(LightningModule):
             faults.append(f"warmup_share: {self.warmup_share} is not allowed; give 0 to 1")
         if faults:
             raise UserError("; ".join(f"model.init_args.{fault}" for fault in faults))
+
+    def _check_strategy(self) -> None:
+        """Refuse strategies that shard parameters, which 4-bit weights held as bytes don't survive."""
+        if self._trainer is not None and isinstance(self._trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+            raise UserError(
+                f"--trainer.strategy {type(self._trainer.strategy).__name__} shards weights, and shards no 4-bit ones: "
+                "give ddp (each GPU holds the quantised model), or a smaller base; README: More than one GPU"
+            )
 
     def _check_precision(self, dtype: torch.dtype) -> None:
         """Refuse a pair of precisions that would train badly without a word."""

@@ -11,7 +11,7 @@ from moviebot.data.schemas import SPLITS, TOPICS, Movie, Split
 from moviebot.data.support import rate_support
 from moviebot.data.template_teacher import OUTLINE_WORDS, facts_of, outline, write_questions
 from moviebot.data.title_naming import TitleIndex
-from moviebot.data.wordings import SUBJECTS, WORDINGS
+from moviebot.data.wordings import DECLINE_ANSWER, SUBJECTS, WORDINGS, near_wordings
 
 
 def write(movie: Movie, n: int = 40, split: Split = "train", ambiguous: bool = False) -> list[dict[str, str]]:
@@ -19,6 +19,13 @@ def write(movie: Movie, n: int = 40, split: Split = "train", ambiguous: bool = F
         "pairs"
     ]
     return pairs
+
+
+def write_seeded(movie: Movie, seed: int) -> list[dict[str, str]]:
+    pairs: list[dict[str, str]] = json.loads(write_questions(movie, "train", 8, random.Random(seed), ambiguous=False))[
+        "pairs"
+    ]
+    return [pair for pair in pairs if pair["topic"] == "unanswerable"]
 
 
 def test_wordings_of_the_splits_are_disjoint_and_many() -> None:
@@ -31,6 +38,22 @@ def test_wordings_of_the_splits_are_disjoint_and_many() -> None:
         assert all(wording.count("{title}") == 1 for split in SPLITS for wording in WORDINGS[topic][split])
     assert sum(bool(subject.train) for subject in SUBJECTS) >= 170
     assert sum(bool(subject.test) for subject in SUBJECTS) == 60
+
+
+def test_half_of_the_unanswerable_questions_are_nearly_answered() -> None:
+    wordings = [wording.casefold().rstrip("?.") for wording in near_wordings("train")]
+    near = [".*".join(map(re.escape, wording.split("{title}"))) for wording in wordings]
+    assert len(near) > 60
+    assert not near_wordings("val")  # measured as before
+    assert not near_wordings("test")
+    movie = Movie(
+        "tt1", "Up", year=2009, runtime_minutes=96, genres=("Animation",), rating=8.3, directors=("Pete Docter",),
+        cast=("Edward Asner",), description="An old man flies to South America in his house.",
+    )  # fmt: skip
+    asked = [pair["question"] for seed in range(60) for pair in write_seeded(movie, seed) if is_decline(pair["answer"])]
+    share = sum(any(re.search(wording, question.casefold()) for wording in near) for question in asked) / len(asked)
+    assert 0.3 < share < 0.75
+    assert all(rate_support(question, DECLINE_ANSWER, "unanswerable", movie).fault is None for question in asked)
 
 
 CONTRACTIONS = {"s": "is", "m": "am", "d": "would", "ve": "have", "ll": "will", "re": "are", "nt": "not"}

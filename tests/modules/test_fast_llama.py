@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from moviebot.data.tokenise import IGNORE, collate_samples, pack_samples
+from moviebot.errors import UserError
+from moviebot.modules.elementwise import compile_elementwise
 from moviebot.modules.fast_llama import _CPUAttention
 from moviebot.modules.lora import LoraSettings
 from moviebot.modules.qlora import QLoRALanguageModel, TextBatch
@@ -64,7 +66,9 @@ def assert_same(one: tuple[float, dict[str, torch.Tensor]], other: tuple[float, 
         torch.testing.assert_close(gradient, other[1][name], rtol=2e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"cache_dequantised": True}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"cache_dequantised": True}, {"gradient_checkpointing": True}, {"compile_layers": True}]
+)
 @pytest.mark.parametrize("make_batch", [packed_batch, padded_batch])
 def test_equals_transformers_layers(tiny_llama: Path, settings: dict[str, Any], make_batch: Any) -> None:
     slow = loss_and_gradients(make_model(tiny_llama, fast_layers=False), padded_batch())
@@ -90,6 +94,19 @@ def test_packed_samples_do_not_see_each_other(tiny_llama: Path, fast: bool) -> N
     assert not torch.allclose(hidden[0][: LENGTHS[0]], hidden[1][: LENGTHS[0]])
     torch.testing.assert_close(hidden[0][LENGTHS[0] :], hidden[1][LENGTHS[0] :])
     assert not torch.allclose(hidden[0][LENGTHS[0] :], seen[LENGTHS[0] :], atol=1e-3)
+
+
+def test_without_a_compiler_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_nothing(function: Any, dynamic: bool) -> Any:
+        def broken(*_: Any) -> None:
+            raise RuntimeError("No working C++ compiler found\nand a trace")
+
+        return broken
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    compile_elementwise.cache_clear()
+    with pytest.raises(UserError, match=r"\(No working C\+\+ compiler found\); install .*compile_layers false"):
+        compile_elementwise("cpu")
 
 
 def test_start_up_check_finds_samples_that_see_each_other(tiny_llama: Path) -> None:

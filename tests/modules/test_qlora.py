@@ -10,6 +10,8 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import nn
 from torch.nn import functional
 
@@ -580,3 +582,14 @@ def test_dense_swap_gives_the_same_logits_and_comes_off(tiny_llama: Path) -> Non
         torch.testing.assert_close(all_logits(model, batch), expected, rtol=1e-3, atol=1e-4)
         undo_dense(model, swaps)
     assert [name for name, _ in model.named_parameters()] == names
+
+
+def test_strategies_that_shard_are_refused_before_weights_are_loaded(tiny_llama: Path) -> None:
+    """FSDP shards floating-point parameters alone; NF4 stored as such breaks at the next cast (quant_storage)."""
+    for strategy in (FSDPStrategy(), ModelParallelStrategy()):
+        model = QLoRALanguageModel(base=str(tiny_llama))
+        strategy._accelerator = CPUAccelerator()
+        model._trainer = cast(Trainer, SimpleNamespace(strategy=strategy, training=False, precision="32-true"))
+        with pytest.raises(UserError, match=f"{type(strategy).__name__} shards weights.*give ddp"):
+            model._check_strategy()
+        assert model.model is None
