@@ -50,6 +50,7 @@ class Answer:
         prompt: exactly what the model saw; empty where it was not asked.
         seconds: for each step, this query's share of its batch; ``total`` is their sum.
         faults: lines of the model's list that named no candidate, or one twice.
+        reasons: why each recommendation, in its order, told from the catalogue; empty where none is told.
         conversation: the thread it belongs to, which is told what was shown.
     """
 
@@ -66,6 +67,7 @@ class Answer:
     prompt: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     faults: int = 0
+    reasons: list[str] = field(default_factory=list)
     conversation: Conversation | None = field(default=None, repr=False)
 
     def as_row(self, identifier: object = None) -> dict[str, Any]:
