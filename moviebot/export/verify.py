@@ -26,8 +26,8 @@ from moviebot.modules.precision import ComputeDtype, choose_dtype
 
 # The first three, by one trained SmolLM2 adapter: a right merge has 100 %, 0.4 % and 100 % in float32,
 # 100 %, 2 % and 95 % in bfloat16. A scale wrong by a tenth has 7 % and changes no answer: only the logits show it.
-# The fourth is not calibrated on an adapter that was trained in 4 bits; one trained on the plain base, asked on the
-# 4-bit one, told the same in 70 to 75 %, and is rightly refused.
+# The fourth: an adapter trained on the 4-bit base told the same as there in 100 %; one trained on the plain base, asked
+# on the 4-bit one, told the same in 70 to 75 %, and is rightly refused.
 MIN_TOKEN_AGREEMENT = 0.97  # the share of the adapter's answer tokens that are the merged model's first choice too
 MAX_ERROR_SHARE = 0.05  # the mean change of a logit by merging, over the mean change by the adapter
 MIN_SAME_ANSWERS = 0.8  # the share of answers (c) that are word for word (b)'s
