@@ -13,7 +13,7 @@ from moviebot.data.splits import normalise_title
 from moviebot.rag.words import fold
 
 Role = Literal["director", "cast", "any"]
-_MADE_BY: dict[Role, str] = {"director": "directed by", "cast": "with", "any": "with"}
+_MADE_BY: dict[Role, str] = {"director": "directed by", "cast": "with", "any": "by or with"}
 
 
 class Person(NamedTuple):
