@@ -65,6 +65,7 @@ _DISLIKED = re.compile(
 )
 _YES = re.compile(r"(?:yes|yeah|yep|yup|sure|ok(?:ay)?|right|correct|exactly|please do|do that|go ahead|that one|that's (?:it|right|the one)|the very one|indeed|of course)(?:[ ,]+(?:please|that one|that's it|do that|go ahead|thanks?|sure|it is))*\s*[.!]*")
 _NO = re.compile(r"(?:no|nope|nah|neither|none|none of (?:them|those|these)|not (?:those|these|that|any)|no,? (?:neither|none of (?:them|those|these)|thanks?|thank you))(?: of them)?\s*[.!]*")
+_LONGEST = 200  # characters of a turn that may be an act: a longer one tells a story
 _FACTS = {
     "year": r"years?|decades?|age|dates?|period", "genre": r"genres?", "length": r"length|runtime|running time|duration",
     "rating": r"ratings?|scores?", "people": r"actors?|actress|directors?|cast|person|people",
@@ -113,7 +114,7 @@ def read_act(masked: str, listed: int = 0) -> Act | None:
     if found := _DROP.search(text):
         said = next(group for group in found.group("any", "drop", "moot") if group)
         return Act("drop", fact=next(fact for fact, words in _FACTS.items() if re.fullmatch(words, said)))
-    if not listed and MASK not in text:
+    if (not listed and MASK not in text) or len(text) > _LONGEST:
         return None
     kinds: tuple[tuple[Kind, re.Pattern[str]], ...] = (
         ("why", _WHY), ("seen", _SEEN), ("dislike", _DISLIKED), ("reject", _REJECT), ("like", _LIKED), ("more", _MORE),
