@@ -128,6 +128,8 @@ class Planner:
         asks = is_asking(turn.masked)
         if intent != "recommend" and not asks and self._refines(turn, wishes, conversation):
             intent = "recommend"
+        if intent != "recommend" and not asks and wishes.constraints and not turn.named:
+            intent = "recommend"  # "a film by Haifaa Al-Mansour": conditions are told of what one wants to see
         if wishes.disliked and not asks and not (wishes.liked or wishes.constraints or is_request(turn.masked)):
             return self._note_dislikes(turn, wishes.disliked, conversation)
         if intent == "recommend":

@@ -72,7 +72,7 @@ _SCOPE = (
     r"(?:an?|any|too|so|very|more|the|with|by|of|or|nor|and|movies?|films?|stuff|anything|something|that is|that's|that|are|is|be|in|from|"
     r"much|really|like|starring|directed|featuring|actors?|director|to|watch|see|another|kinds? of|sorts? of|one|i've|i|name)"
 )
-_NEGATED = re.compile(rf"{_NO}(?:[\s-]+|$)((?:(?:{_SCOPE}\b|\x01+|{MASK})[\s,/-]*)*)$")
+_NEGATED = re.compile(rf"{_NO}(?:[\s-]+|$)((?:(?:{_SCOPE}\b|[\x01\x02]+|{MASK})[\s,/-]*)*)$")
 _BAD = (
     r"(?:terrible|awful|boring|bad|horrible|garbage|trash|rubbish|the worst|overrated|dull|a bore|disappointing|stupid|"
     r"a waste of time|not for me|not my thing|not good)"
@@ -339,9 +339,9 @@ def _sort_people(
 
 
 def _cut_out(text: str, hits: Sequence[PersonHit]) -> str:
-    """Put blanks in the place of names, so that Jack Black and Drew Barrymore ask for no more than themselves."""
+    """Put a mark in the place of names, so that Jack Black and Drew Barrymore ask for no more than themselves."""
     for hit in hits:
-        text = text[: hit.start] + " " * (hit.end - hit.start) + text[hit.end :]
+        text = text[: hit.start] + "\x02" * (hit.end - hit.start) + text[hit.end :]
     return text
 
 
