@@ -51,6 +51,7 @@ _NEW_WISH = re.compile(
     re.IGNORECASE,
 )
 _REFINES = re.compile(r"\b(?:another|more|else|others?|instead|also|too|those|these|them|ones?|but|only|same|still|rather)\b", re.I)
+_WANTS_GOOD = re.compile(r"\b(?:good|great|best|nice|decent)\b.{0,40}\b(?:movies?|films?|ones?)\b", re.I)
 _CARRIES = re.compile(r"\s*(?:and|what about|how about|and what about|and how about|same (?:question )?for|or|and for|and in)\b", re.I)
 _PRAISES = re.compile(r"\b(?:lov(?:e|ed)|liked?|enjoy(?:ed)?|ador(?:e|ed)|favou?rites?|fan of|great|amazing)\b", re.I)
 _HOLDS_UP = re.compile(r"\b(?:like|love[ds]?|liked|similar|fan|enjoyed|watched|seen|saw|adored?|favou?rites?|after|resembl\w+|same)\b", re.I)
@@ -128,7 +129,8 @@ class Planner:
         asks = is_asking(turn.masked)
         if intent != "recommend" and not asks and self._refines(turn, wishes, conversation):
             intent = "recommend"
-        if intent != "recommend" and not asks and wishes.constraints and not turn.named:
+        wants = not asks or _WANTS_GOOD.search(turn.masked)
+        if intent != "recommend" and wants and wishes.constraints and not turn.named:
             intent = "recommend"  # "a film by Haifaa Al-Mansour": conditions are told of what one wants to see
         if wishes.disliked and not asks and not (wishes.liked or wishes.constraints or is_request(turn.masked)):
             return self._note_dislikes(turn, wishes.disliked, conversation)

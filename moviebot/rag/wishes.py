@@ -64,7 +64,7 @@ _MOOD_GENRES: Mapping[Mood, Mapping[str, float]] = {
 _NO = (
     r"(?:\bno|(?<!why )\bnot|\bnothing|\bwithout|\bexcept(?: for)?|\banything but|\bother than|\bnone of|\bnon|\bhated?|\bdislikes?|"
     r"\bdisliked|\bcan't stand|\bcannot stand|\bcouldn't stand|\bavoid(?:ing)?|\bskip|\b(?:tired|sick) of|\bfed up with|\bleave out|"
-    r"\bexclud(?:e|ing)|\bminus|\bnever|\bapart from|\binstead of|\brather than|\bless|\bunlike|\bbesides|\b(?:is|are|was|were|do|does)n't|\bloathed?|"
+    r"\bexclud(?:e|ing)|\bminus|\bnever|\bapart from|\binstead of|\brather than|\bunlike|\bbesides|\b(?:is|are|was|were|do|does)n't|\bloathed?|"
     r"(?:n't|\bnot)(?: really| particularly| much)? (?:want|liked?|loved?|enjoy(?:ed)?|fancy|care for|need|into|in the mood for|looking for|a fan of|"
     r"feel like)(?: to (?:see|watch))?)"
 )
@@ -166,7 +166,7 @@ class WishReader:
         for mention in mentions:
             plain = fold(text[mention.start : mention.end])
             quoted = text[mention.start - 1 : mention.start] in ("\"", "“", "'", "‘") if mention.start else False
-            number = bool(read_quantities(plain).constraints) and not re.match(r"\d{4}$", plain)
+            number = plain.isdigit() and len(plain) < 4 or (bool(read_quantities(plain).constraints) and len(plain) != 4)
             before = text[: mention.start].lower()
             said = re.search(r"\b(?:like|liked|love|loved|called|seen|watched|hated|named|directed)\s+$", before)
             person = any(
