@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moviebot.data.prompts import clean_text, render_question_prompt, render_recommend_prompt
 from moviebot.data.schemas import Movie
-from moviebot.data.splits import group_movies
+from moviebot.data.splits import group_movies, normalise_title
 from moviebot.rag.answer import (
     NO_CANDIDATES,
     NOT_FOUND,
@@ -54,6 +54,7 @@ _REFINES = re.compile(r"\b(?:another|more|else|others?|instead|also|too|those|th
 _WANTS_GOOD = re.compile(r"\b(?:good|great|best|nice|decent)\b.{0,40}\b(?:movies?|films?|ones?)\b", re.I)
 _CARRIES = re.compile(r"\s*(?:and|what about|how about|and what about|and how about|same (?:question )?for|or|and for|and in)\b", re.I)
 _PRAISES = re.compile(r"\b(?:lov(?:e|ed)|liked?|enjoy(?:ed)?|ador(?:e|ed)|favou?rites?|fan of|great|amazing)\b", re.I)
+_OTHER_ONE = re.compile(r"\b(?:the|no|not)\b.*\b(?:one|original|remake|version|film|movie|other|older|newer)\b", re.I)
 _HOLDS_UP = re.compile(r"\b(?:like|love[ds]?|liked|similar|fan|enjoyed|watched|seen|saw|adored?|favou?rites?|after|resembl\w+|same)\b", re.I)
 
 
@@ -107,6 +108,8 @@ class Planner:
         offered, conversation.offered = conversation.offered, None
         if offered is not None and is_yes(turn.text):
             return self._rank(self._start(turn, "recommend"), offered, conversation)
+        if (corrected := self._plan_namesake(turn, conversation)) is not None:
+            return corrected
         act = read_act(turn.masked, len(conversation.listed))
         if act is not None and act.kind == "restart":
             conversation.start_over()
@@ -285,6 +288,21 @@ class Planner:
         answer = self._start(turn, "question", choices[place], 1.0)
         answer.prompt = render_question_prompt(conversation.pending, self.movies[choices[place]])
         conversation.choices, conversation.question = (), conversation.pending
+        return answer
+
+    def _plan_namesake(self, turn: Turn, conversation: Conversation) -> Answer | None:
+        """Answer the last question of another movie of the same title: "no, the 1990 one", "the original"."""
+        row = conversation.row
+        if row is None or conversation.lists_last or not conversation.question or not _OTHER_ONE.search(turn.text):
+            return None
+        title = normalise_title(self.movies[row].title)
+        namesakes = [n for n, movie in enumerate(self.movies) if normalise_title(movie.title) == title]
+        place = pick_choice(turn.text, [self.movies[n] for n in namesakes]) if len(namesakes) > 1 else None
+        if place is None or len(turn.text.split()) > _REFINING_WORDS:
+            return None
+        answer = self._start(turn, "question", namesakes[place], 1.0)
+        movie = self.movies[namesakes[place]]
+        answer.prompt = render_question_prompt(_name_movie(conversation.question, movie), movie)
         return answer
 
     def _plan_act(self, act: Act, turn: Turn, conversation: Conversation) -> Answer | None:

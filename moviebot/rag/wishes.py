@@ -166,7 +166,9 @@ class WishReader:
         for mention in mentions:
             plain = fold(text[mention.start : mention.end])
             quoted = text[mention.start - 1 : mention.start] in ("\"", "“", "'", "‘") if mention.start else False
-            number = plain.isdigit() and len(plain) < 4 or (bool(read_quantities(plain).constraints) and len(plain) != 4)
+            read = read_quantities(plain)
+            only_number = bool(read.constraints) and not read.rest.strip() and len(plain) != 4
+            number = (plain.isdigit() and len(plain) < 4) or only_number
             before = text[: mention.start].lower()
             said = re.search(r"\b(?:like|liked|love|loved|called|seen|watched|hated|named|directed)\s+$", before)
             person = any(
