@@ -55,7 +55,9 @@ class Condition:
 
 def draw_condition(kind: str, movies: Sequence[Movie], rng: random.Random) -> Condition:
     """Draw a condition of a kind that some movie of the catalogue meets."""
-    movie = rng.choice([one for one in movies if one.year and one.runtime_minutes and one.rating and one.directors and one.cast])
+    movie = rng.choice(
+        [one for one in movies if one.year and one.runtime_minutes and one.rating and one.directors and one.cast]
+    )
     year, minutes, rating = movie.year or 0, movie.runtime_minutes or 0, movie.rating or 0.0
     match kind:
         case "genre" | "no genre":
@@ -66,7 +68,15 @@ def draw_condition(kind: str, movies: Sequence[Movie], rng: random.Random) -> Co
                 return Condition(kind, noun, lambda m: genre in m.genres, leads=True)
             unwanted = rng.choice([other for other in _NAMES if other not in movie.genres])
             noun, plural = _NAMES[unwanted]
-            words = rng.choice([f"but no {plural}", f"not a {noun} one", f"nothing {noun}", f"without {plural}", f"I don't want {plural}"])
+            words = rng.choice(
+                [
+                    f"but no {plural}",
+                    f"not a {noun} one",
+                    f"nothing {noun}",
+                    f"without {plural}",
+                    f"I don't want {plural}",
+                ]
+            )
             if noun in ("family", "war", "crime", "action", "fantasy", "adventure"):
                 words = rng.choice([f"but no {plural}", f"please no {plural}", f"I don't like {plural}"])
             return Condition(kind, words, lambda m: unwanted not in m.genres)
@@ -74,45 +84,101 @@ def draw_condition(kind: str, movies: Sequence[Movie], rng: random.Random) -> Co
             words = rng.choice([f"from {year}", f"released in {year}", f"of {year}", f"made in {year}"])
             return Condition(kind, words, lambda m: m.year == year)
         case "before":
-            words = rng.choice([f"before {year}", f"older than {year}", f"made before {year}", f"that came out earlier than {year}", f"prior to {year}"])
+            words = rng.choice(
+                [
+                    f"before {year}",
+                    f"older than {year}",
+                    f"made before {year}",
+                    f"that came out earlier than {year}",
+                    f"prior to {year}",
+                ]
+            )
             return Condition(kind, words, lambda m: m.year is not None and m.year < year)
         case "after":
-            words = rng.choice([f"after {year}", f"newer than {year}", f"later than {year}", f"more recent than {year}"])
+            words = rng.choice(
+                [f"after {year}", f"newer than {year}", f"later than {year}", f"more recent than {year}"]
+            )
             return Condition(kind, words, lambda m: m.year is not None and m.year > year)
         case "since":
-            words = rng.choice([f"since {year}", f"from {year} on", f"from {year} or later", f"not older than {year}", f"nothing before {year}"])
+            words = rng.choice(
+                [
+                    f"since {year}",
+                    f"from {year} on",
+                    f"from {year} or later",
+                    f"not older than {year}",
+                    f"nothing before {year}",
+                ]
+            )
             return Condition(kind, words, lambda m: m.year is not None and m.year >= year)
         case "between":
             low, high = year - rng.randint(1, 8), year + rng.randint(1, 8)
-            words = rng.choice([f"between {low} and {high}", f"from {low} to {high}", f"made from {low} to {high}", f"{low}-{high}"])
+            words = rng.choice(
+                [f"between {low} and {high}", f"from {low} to {high}", f"made from {low} to {high}", f"{low}-{high}"]
+            )
             return Condition(kind, words, lambda m: m.year is not None and low <= m.year <= high)
         case "decade":
             decade = year // 10 * 10
             words = [f"from the {decade}s", f"of the {decade}s"]
             if decade in _DECADES:
-                words += [f"from the {_DECADES[decade]}", f"of the {_DECADES[decade]}", f"from the {decade % 100}s", f"from the '{decade % 100}s"]
+                words += [
+                    f"from the {_DECADES[decade]}",
+                    f"of the {_DECADES[decade]}",
+                    f"from the {decade % 100}s",
+                    f"from the '{decade % 100}s",
+                ]
             return Condition(kind, rng.choice(words), lambda m: m.year is not None and m.year // 10 * 10 == decade)
         case "shorter":
             limit = rng.choice([90, 100, 105, 110, 120, 150]) if minutes > 88 else 100
             words = [f"under {limit} minutes", f"shorter than {limit} minutes", f"less than {limit} min"]
-            words += {120: ["under two hours", "shorter than 2 hours"], 90: ["under an hour and a half"], 150: ["under 2.5 hours", "less than two and a half hours"]}.get(limit, [])
-            return Condition(kind, rng.choice(words), lambda m: m.runtime_minutes is not None and m.runtime_minutes < limit)
+            words += {
+                120: ["under two hours", "shorter than 2 hours"],
+                90: ["under an hour and a half"],
+                150: ["under 2.5 hours", "less than two and a half hours"],
+            }.get(limit, [])
+            return Condition(
+                kind, rng.choice(words), lambda m: m.runtime_minutes is not None and m.runtime_minutes < limit
+            )
         case "at most":
             limit = max(90, minutes)
-            words_ = rng.choice([f"no longer than {limit} minutes", f"at most {limit} minutes long", f"of {limit} minutes or less", f"not longer than {limit} minutes", f"max {limit} minutes"])
+            words_ = rng.choice(
+                [
+                    f"no longer than {limit} minutes",
+                    f"at most {limit} minutes long",
+                    f"of {limit} minutes or less",
+                    f"not longer than {limit} minutes",
+                    f"max {limit} minutes",
+                ]
+            )
             return Condition(kind, words_, lambda m: m.runtime_minutes is not None and m.runtime_minutes <= limit)
         case "longer":
             limit = rng.choice([90, 100, 120, 150])
             words = [f"longer than {limit} minutes", f"over {limit} minutes", f"more than {limit} min"]
             words += {120: ["longer than two hours", "over 2 hours"], 150: ["over two and a half hours"]}.get(limit, [])
-            return Condition(kind, rng.choice(words), lambda m: m.runtime_minutes is not None and m.runtime_minutes > limit)
+            return Condition(
+                kind, rng.choice(words), lambda m: m.runtime_minutes is not None and m.runtime_minutes > limit
+            )
         case "rated":
             limit = min(8, int(rating))
-            words_ = rng.choice([f"rated at least {limit}", f"with a rating of {limit} or higher", f"with a score of at least {limit}", f"rated {_NUMBER_WORDS.get(limit, limit)} or better", f"with at least {limit} on imdb"])
+            words_ = rng.choice(
+                [
+                    f"rated at least {limit}",
+                    f"with a rating of {limit} or higher",
+                    f"with a score of at least {limit}",
+                    f"rated {_NUMBER_WORDS.get(limit, limit)} or better",
+                    f"with at least {limit} on imdb",
+                ]
+            )
             return Condition(kind, words_, lambda m: m.rating is not None and m.rating >= limit)
         case "rated above":
             above = round(min(8.0, rating - 0.2), 1)
-            words_ = rng.choice([f"rated above {above:g}", f"with a rating over {above:g}", f"rated higher than {above:g}", f"with an imdb score above {above:g}"])
+            words_ = rng.choice(
+                [
+                    f"rated above {above:g}",
+                    f"with a rating over {above:g}",
+                    f"rated higher than {above:g}",
+                    f"with an imdb score above {above:g}",
+                ]
+            )
             return Condition(kind, words_, lambda m: m.rating is not None and m.rating > above)
         case "director":
             name = rng.choice(movie.directors)
@@ -188,9 +254,17 @@ def measure(bot: MovieBot, queries: int, seed: int) -> tuple[dict[str, float], l
         figures["candidates that break a condition"] += len(broken_candidates)
         figures["queries where three exist"] += enough
         figures["fewer than three shown although three exist"] += enough and len(shown) < _WANTED
-        figures["fewer exist, not all shown"] += not enough and len(shown) < len({movie.label.lower() for movie in fitting})
+        figures["fewer exist, not all shown"] += not enough and len(shown) < len(
+            {movie.label.lower() for movie in fitting}
+        )
         figures["taken for a recommendation"] += answer.intent == "recommend"
-        if broken or broken_candidates or (enough and len(shown) < _WANTED) or answer.intent != "recommend" or not shown:
+        if (
+            broken
+            or broken_candidates
+            or (enough and len(shown) < _WANTED)
+            or answer.intent != "recommend"
+            or not shown
+        ):
             wish = answer.conversation.wish if answer.conversation else None
             faults.append(
                 {

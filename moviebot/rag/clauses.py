@@ -8,11 +8,13 @@ _CUT = re.compile(
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
-    r"\b(?:like (?:it|that|this)|similar|else|recommend\w*|suggest\w*|watch|more|something|anything|any|find|show|give|another)\b", re.IGNORECASE
+    r"\b(?:like (?:it|that|this)|similar|else|recommend\w*|suggest\w*|watch|more|something|anything|any|find|show|give|another)\b",
+    re.IGNORECASE,
 )
 _ASKING = re.compile(
     r"^\W*(?:and |so |please |can you |could you )*(?:who|what|when|where|which|how|is|was|are|were|did|does|tell|name|do you know)\b|"
-    r"\b(?:tell me|do you know|wonder|know) (?:who|what|when|how|which)\b", re.IGNORECASE
+    r"\b(?:tell me|do you know|wonder|know) (?:who|what|when|how|which)\b",
+    re.IGNORECASE,
 )
 _MOST_WORDS = 40
 

@@ -15,7 +15,18 @@ from moviebot.rag.words import fold
 
 Kind = Literal["restart", "why", "seen", "reject", "more", "like", "dislike", "yes", "no", "drop"]
 
-_ORDINALS = {"first": 0, "1st": 0, "second": 1, "2nd": 1, "third": 2, "3rd": 2, "fourth": 3, "4th": 3, "former": 0, "middle": 1}
+_ORDINALS = {
+    "first": 0,
+    "1st": 0,
+    "second": 1,
+    "2nd": 1,
+    "third": 2,
+    "3rd": 2,
+    "fourth": 3,
+    "4th": 3,
+    "former": 0,
+    "middle": 1,
+}
 _NUMBERS = {"one": 0, "1": 0, "two": 1, "2": 1, "three": 2, "3": 2}
 _ORDINAL = re.compile(
     r"\b(first|1st|second|2nd|third|3rd|fourth|4th|last|latter|former|middle)\b(?: (two|2|three|3))?"
@@ -63,8 +74,12 @@ _DISLIKED = re.compile(
     rf"(?P<which>{_THEM}) (?:was|is|were|are) (?:really |so |very |just )?(?:terrible|awful|boring|bad|horrible|rubbish|dull|overrated)\s*[.!]*",
     re.DOTALL,
 )
-_YES = re.compile(r"(?:yes|yeah|yep|yup|sure|ok(?:ay)?|right|correct|exactly|please do|do that|go ahead|that one|that's (?:it|right|the one)|the very one|indeed|of course)(?:[ ,]+(?:please|that one|that's it|do that|go ahead|thanks?|sure|it is))*\s*[.!]*")
-_NO = re.compile(r"(?:no|nope|nah|neither|none|none of (?:them|those|these)|not (?:those|these|that|any)|no,? (?:neither|none of (?:them|those|these)|thanks?|thank you))(?: of them)?\s*[.!]*")
+_YES = re.compile(
+    r"(?:yes|yeah|yep|yup|sure|ok(?:ay)?|right|correct|exactly|please do|do that|go ahead|that one|that's (?:it|right|the one)|the very one|indeed|of course)(?:[ ,]+(?:please|that one|that's it|do that|go ahead|thanks?|sure|it is))*\s*[.!]*"
+)
+_NO = re.compile(
+    r"(?:no|nope|nah|neither|none|none of (?:them|those|these)|not (?:those|these|that|any)|no,? (?:neither|none of (?:them|those|these)|thanks?|thank you))(?: of them)?\s*[.!]*"
+)
 _LONGEST = 200  # characters of a turn that may be an act: a longer one tells a story
 _FACTS = {
     "year": r"years?|decades?|age|dates?|period", "genre": r"genres?", "length": r"length|runtime|running time|duration",
@@ -197,7 +212,11 @@ def pick_choice(text: str, choices: Sequence[Movie]) -> int | None:
     by_people = [
         place
         for place, movie in enumerate(choices)
-        if any(f" {part} " in words for name in (*movie.directors, *movie.cast) for part in (fold(name), fold(name).split()[-1]))
+        if any(
+            f" {part} " in words
+            for name in (*movie.directors, *movie.cast)
+            for part in (fold(name), fold(name).split()[-1])
+        )
     ]
     if len(by_people) == 1:
         return by_people[0]

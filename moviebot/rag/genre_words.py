@@ -109,12 +109,14 @@ class GenreReader:
             word = match[0]
             behind, before = text[match.end() :], text[: match.start()]
             if word in _ADJACENT and not re.match(rf"[\s,/-]*(?:(?:and|or)\s+)?(?:[\w-]+ )?{_MOVIES}\b", behind):
-                lists = re.search(r"\b(?:no|not|without|nothing|something|anything|bit|any|more)\s+(?:too\s+|really\s+)?$", before)
+                lists = re.search(
+                    r"\b(?:no|not|without|nothing|something|anything|bit|any|more)\s+(?:too\s+|really\s+)?$", before
+                )
                 if not lists and normalise_title(text) != normalise_title(word):
                     continue
-            if re.search(r"\b(?:about|good|great|the|soundtrack|her|his|my|whole|true|real|love|with)\s+$", before) and (
-                word in ("music", "war", "crime", "family", "history") and not re.match(rf"\s+{_MOVIES}\b", behind)
-            ):
+            if re.search(
+                r"\b(?:about|good|great|the|soundtrack|her|his|my|whole|true|real|love|with)\s+$", before
+            ) and (word in ("music", "war", "crime", "family", "history") and not re.match(rf"\s+{_MOVIES}\b", behind)):
                 continue  # "a film about war", "with my family"
             yield GenreHit(*match.span(), self._named[word], word.endswith("s") and word not in ("sports", "hilarious"))
 

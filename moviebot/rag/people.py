@@ -16,14 +16,17 @@ from moviebot.rag.words import COMMON, Word, fold, split_words
 _MOST_WORDS = 4
 _LEAST_LIKENESS = 0.82
 _DIRECTED = re.compile(
-    r"(?:\b(?:by|from director|from the director|directors?|director's|filmmakers?|helmed by|by director)|\bdirected)\s+(?:by\s+)?$", re.I
+    r"(?:\b(?:by|from director|from the director|directors?|director's|filmmakers?|helmed by|by director)|\bdirected)\s+(?:by\s+)?$",
+    re.I,
 )
 _STARRED = re.compile(
     r"\b(?:with|starring|stars|starred|featuring|features|feature|actors?|actress(?:es)?|casts?|has|have|including|includes|"
     r"that has|where)\s+(?:the (?:actor|actress)\s+)?$",
     re.I,
 )
-_MOVIES_BEHIND = re.compile(r"(?:['’]s?)?\s+(?:movies?|films?|flicks?|pictures?|ones?|comed(?:y|ies)|dramas?|thrillers?)\b", re.I)
+_MOVIES_BEHIND = re.compile(
+    r"(?:['’]s?)?\s+(?:movies?|films?|flicks?|pictures?|ones?|comed(?:y|ies)|dramas?|thrillers?)\b", re.I
+)
 _LISTED = re.compile(r"(?:,|\band\b|\bor\b|&|/)\s*$", re.I)
 
 

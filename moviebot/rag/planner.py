@@ -50,12 +50,19 @@ _NEW_WISH = re.compile(
     r"what should|what (?:can|could) i|any good|movies like|films like|something like)\b",
     re.IGNORECASE,
 )
-_REFINES = re.compile(r"\b(?:another|more|else|others?|instead|also|too|those|these|them|ones?|but|only|same|still|rather)\b", re.I)
+_REFINES = re.compile(
+    r"\b(?:another|more|else|others?|instead|also|too|those|these|them|ones?|but|only|same|still|rather)\b", re.I
+)
 _WANTS_GOOD = re.compile(r"\b(?:good|great|best|nice|decent)\b.{0,40}\b(?:movies?|films?|ones?)\b", re.I)
-_CARRIES = re.compile(r"\s*(?:and|what about|how about|and what about|and how about|same (?:question )?for|or|and for|and in)\b", re.I)
+_CARRIES = re.compile(
+    r"\s*(?:and|what about|how about|and what about|and how about|same (?:question )?for|or|and for|and in)\b", re.I
+)
 _PRAISES = re.compile(r"\b(?:lov(?:e|ed)|liked?|enjoy(?:ed)?|ador(?:e|ed)|favou?rites?|fan of|great|amazing)\b", re.I)
 _OTHER_ONE = re.compile(r"\b(?:the|no|not)\b.*\b(?:one|original|remake|version|film|movie|other|older|newer)\b", re.I)
-_HOLDS_UP = re.compile(r"\b(?:like|love[ds]?|liked|similar|fan|enjoyed|watched|seen|saw|adored?|favou?rites?|after|resembl\w+|same)\b", re.I)
+_HOLDS_UP = re.compile(
+    r"\b(?:like|love[ds]?|liked|similar|fan|enjoyed|watched|seen|saw|adored?|favou?rites?|after|resembl\w+|same)\b",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -227,7 +234,12 @@ class Planner:
         conversation.wish, conversation.last = wish, answer
         barred = self._bar(wish, conversation)
         rows = self.ranker.rank(
-            wish.text, wish.seeds, wish.vector, barred, constraints=wish.constraints or None, worth=weigh_moods(wish.moods)
+            wish.text,
+            wish.seeds,
+            wish.vector,
+            barred,
+            constraints=wish.constraints or None,
+            worth=weigh_moods(wish.moods),
         )
         seed = wish.seeds[0] if wish.seeds else None
         if seed is not None:
@@ -242,7 +254,9 @@ class Planner:
         if len(rows) < MAX_RECOMMENDATIONS and wish.constraints:
             only = "Only this one fits" if len(rows) == 1 else "Only these two fit"
             left = " and was not shown yet" if len(rows) == 1 else " and were not shown yet"
-            answer.notes.append(f"{only} all of that ({wish.constraints.describe()}){left if conversation.shown else ''}.")
+            answer.notes.append(
+                f"{only} all of that ({wish.constraints.describe()}){left if conversation.shown else ''}."
+            )
         # Without a model, and until it has written, the best three candidates stand.
         answer.recommendations = answer.candidates[:MAX_RECOMMENDATIONS]
         answer.answer = show_recommendations(answer)
@@ -263,7 +277,8 @@ class Planner:
         free = np.ones(len(self.movies), dtype=bool)
         free[[*barred, *wish.seeds]] = False
         relaxed = [
-            (condition, int((rest.allow(self.movies) & free).sum()), rest) for condition, rest in wish.constraints.split()
+            (condition, int((rest.allow(self.movies) & free).sum()), rest)
+            for condition, rest in wish.constraints.split()
         ]
         relaxed = sorted((one for one in relaxed if one[1]), key=lambda one: -one[1])
         if relaxed:
@@ -325,7 +340,11 @@ class Planner:
                 conversation.mark_seen(row)
         wishes = self.wishes.read(act.rest or turn.text, () if act.rest else turn.mentions)
         if act.rest and not wishes.is_empty:
-            return None if act.kind != "seen" else self._plan_recommendation(replace(turn, mentions=()), wishes, conversation)
+            return (
+                None
+                if act.kind != "seen"
+                else self._plan_recommendation(replace(turn, mentions=()), wishes, conversation)
+            )
         if conversation.wish is None and act.kind != "seen":
             return None  # "more" behind a question, or behind answers of an earlier run: more like the movie spoken of
         answer = self._start(turn, "recommend")
@@ -453,9 +472,7 @@ class Planner:
 
     # Parts.
 
-    def _start(
-        self, turn: Turn, intent: Intent, row: int | None = None, score: float = 0.0, text: str = ""
-    ) -> Answer:
+    def _start(self, turn: Turn, intent: Intent, row: int | None = None, score: float = 0.0, text: str = "") -> Answer:
         # A recalled movie stands nowhere in the query, but is the likeliest all the same.
         meant = list(dict.fromkeys(turn.found.rows if row is None else (row, *turn.found.rows)))
         return Answer(

@@ -17,8 +17,12 @@ OLD_UNTIL = 1979
 RECENT_YEARS = 10  # the newest years of the catalogue that "recent" stands for
 _ABOUT_MINUTES = 10
 
-_UNITS = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
-_UNITS |= {word: n for n, word in enumerate("thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 13)}
+_UNITS = {
+    word: n for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+}
+_UNITS |= {
+    word: n for n, word in enumerate("thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 13)
+}
 _TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
 _UNIT, _TEN = "|".join(_UNITS), "|".join(_TENS)
 _WORD_YEAR = re.compile(rf"\b(nineteen|twenty)[ -](?:({_TEN})(?:[ -]({_UNIT}))?|({_UNIT}))\b(?! ?(?:minutes?|mins?))")
@@ -33,7 +37,9 @@ _DECADE_WORDS = {
 }  # fmt: skip
 _DECADE_WORD = re.compile(rf"\b(?:nineteen[ -])?({'|'.join(_DECADE_WORDS)})\b")
 
-_PERIOD = re.compile(r"(?:\b(early|mid|late)[ -]+)?(?<![\d.])(?:((?:18|19|20)\d)0'?s|'?(\d)0'?s|((?:18|19|20)\d\d))(?![\d.]*\d)")
+_PERIOD = re.compile(
+    r"(?:\b(early|mid|late)[ -]+)?(?<![\d.])(?:((?:18|19|20)\d)0'?s|'?(\d)0'?s|((?:18|19|20)\d\d))(?![\d.]*\d)"
+)
 _JOIN = re.compile(r"\s*(?:and|to|-|until|till|through|up to)\s*(?:the\s+)?(?:year\s+)?")
 _DURATION = re.compile(
     r"(?<![\d.])(?:(\d+(?:\.\d+)?)[ -]?(?:hours?|hrs?|h)(?:[ ,]*(?:and )?(\d+)[ -]?(?:minutes?|mins?|m)?)?|(\d+)[ -]?(?:minutes?|mins?|m))\b"
@@ -63,7 +69,9 @@ _BEFORE: tuple[tuple[re.Pattern[str], Side], ...] = (
 )
 _TURNED: dict[Side, Side] = {"less": "at least", "more": "at most", "at most": "more", "at least": "less", "not": "not"}
 _NOT_BEFORE = re.compile(rf"{_NOT}\s*$")
-_NOT_FROM = re.compile(rf"{_NOT}\s+(?:from|of|in|made in|released in)(?:\s+the)?\s*$|\b(?:except|anything but)\s+(?:from\s+|of\s+|in\s+)?(?:the\s+)?$")
+_NOT_FROM = re.compile(
+    rf"{_NOT}\s+(?:from|of|in|made in|released in)(?:\s+the)?\s*$|\b(?:except|anything but)\s+(?:from\s+|of\s+|in\s+)?(?:the\s+)?$"
+)
 _BEHIND: tuple[tuple[re.Pattern[str], Side], ...] = (
     (re.compile(r"\s*,?\s*(?:or|and) (?:less|shorter|under|earlier|older|before|lower|below|fewer|down)\b"), "at most"),
     (re.compile(r"\s*(?:max(?:imum)?|tops|at (?:the )?most)\b"), "at most"),
@@ -73,7 +81,12 @@ _BEHIND: tuple[tuple[re.Pattern[str], Side], ...] = (
         ),
         "at least",
     ),
-    (re.compile(r"\s*(?:\+|plus\b|onwards?\b|upwards?\b|on\b(?! (?:imdb|netflix|a\b|the\b))|min(?:imum)?\b|at least\b)"), "at least"),
+    (
+        re.compile(
+            r"\s*(?:\+|plus\b|onwards?\b|upwards?\b|on\b(?! (?:imdb|netflix|a\b|the\b))|min(?:imum)?\b|at least\b)"
+        ),
+        "at least",
+    ),
 )
 _HAVE = re.compile(r"\b(?:have|got|only|just|within|in)(?: (?:only|just|got|about|around))*\s*$")
 _WISHING = re.compile(r"\b(?:from|in|of|since|after|around|about|year|made|released)\s+(?:the\s+year\s+)?$")
@@ -90,11 +103,21 @@ _RECENT = re.compile(
     rf"\b(?:recent|new|latest|newest|modern|contemporary)(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|"
     r"\b(?:something|anything|quite|fairly|more or less|pretty) (?:recent|modern)\b|\brecent\b|\b(?:of|from) (?:the )?(?:last|past|recent) (?:few |couple of )?years\b"
 )
-_NOT_TOO_LONG = re.compile(r"(?:\bnot|n't)(?: be| a)?(?: (?:too|very|so|that|really))? long\b|\bnothing (?:too )?long\b")
-_SHORT = re.compile(rf"\ban? short\b(?! (?:list|time|while|story|break))|\bshort(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|\b(?:something|anything|fairly|pretty|quite|rather|nice and|and|but) short\b(?! on)|\bquick watch\b")
-_LONG = re.compile(rf"\b(?<!not a )(?<!too )long(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|\b(?:something|really|very) long\b(?! ago| time)")
-_HIGHLY = re.compile(r"\b(?:highly|top|best)[ -](?:rated|reviewed|ranked)\b|\b(?:critically |highly |widely )?acclaimed\b|\b(?:high|great|excellent|top) (?:ratings?|scores?|reviews)\b")
-_WELL = re.compile(r"\bwell[ -](?:rated|reviewed|received)\b|\b(?:good|decent|solid) (?:ratings?|scores?|reviews|imdb rating)\b|\brated well\b")
+_NOT_TOO_LONG = re.compile(
+    r"(?:\bnot|n't)(?: be| a)?(?: (?:too|very|so|that|really))? long\b|\bnothing (?:too )?long\b"
+)
+_SHORT = re.compile(
+    rf"\ban? short\b(?! (?:list|time|while|story|break))|\bshort(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|\b(?:something|anything|fairly|pretty|quite|rather|nice and|and|but) short\b(?! on)|\bquick watch\b"
+)
+_LONG = re.compile(
+    rf"\b(?<!not a )(?<!too )long(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|\b(?:something|really|very) long\b(?! ago| time)"
+)
+_HIGHLY = re.compile(
+    r"\b(?:highly|top|best)[ -](?:rated|reviewed|ranked)\b|\b(?:critically |highly |widely )?acclaimed\b|\b(?:high|great|excellent|top) (?:ratings?|scores?|reviews)\b"
+)
+_WELL = re.compile(
+    r"\bwell[ -](?:rated|reviewed|received)\b|\b(?:good|decent|solid) (?:ratings?|scores?|reviews|imdb rating)\b|\brated well\b"
+)
 
 
 class Quantities(NamedTuple):

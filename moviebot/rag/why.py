@@ -31,7 +31,9 @@ def explain(movie: Movie, liked: Sequence[Movie], constraints: Constraints) -> s
         facts = [", ".join(movie.genres)] if movie.genres else []
         facts += [f"rated {movie.rating:g}"] if movie.rating else []
         told = f" ({clean_text('; '.join(facts))})" if facts else ""
-        return f"I picked {clean_text(movie.label)} because it came closest to your words among the movies I know{told}."
+        return (
+            f"I picked {clean_text(movie.label)} because it came closest to your words among the movies I know{told}."
+        )
     return f"I picked {clean_text(movie.label)} because {', and '.join(parts)}."
 
 

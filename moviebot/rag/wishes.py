@@ -29,7 +29,9 @@ SEED_SCORE = 0.6  # a title this likely meant is one that the person speaks of
 
 _COMPARISONS: Mapping[Comparison, re.Pattern[str]] = {
     "newer": re.compile(r"\b(?:newer|more recent|more modern|later)\b(?! than \d)"),
-    "older": re.compile(r"\b(?:older|earlier|less recent)\b(?! (?:than \d|movies?\b|films?\b|people\b|brother|sister))"),
+    "older": re.compile(
+        r"\b(?:older|earlier|less recent)\b(?! (?:than \d|movies?\b|films?\b|people\b|brother|sister))"
+    ),
     "shorter": re.compile(r"\b(?:shorter|less long|not (?:as|so|quite so) long)\b(?! than \d)"),
     "longer": re.compile(r"(?<!no )(?<!any )\blonger\b(?! than \d)"),
     "better": re.compile(r"\b(?:better|higher)[ -](?:rated|ratings?|reviewed|scores?)\b"),
@@ -47,7 +49,9 @@ _MOODS: Mapping[Mood, re.Pattern[str]] = {
     ),
     "scarier": re.compile(r"\b(?:scarier|creepier|spookier|more (?:scary|frightening|terrifying))\b"),
     "romantic": re.compile(r"\bmore (?:romantic|romance)\b"),
-    "livelier": re.compile(r"\b(?:more (?:action|exciting|adventurous|thrilling)|faster|livelier|less (?:slow|boring))\b"),
+    "livelier": re.compile(
+        r"\b(?:more (?:action|exciting|adventurous|thrilling)|faster|livelier|less (?:slow|boring))\b"
+    ),
     "calmer": re.compile(r"\b(?:calmer|slower|quieter|less (?:action|loud|fast|hectic))\b"),
 }
 _MOOD_GENRES: Mapping[Mood, Mapping[str, float]] = {
@@ -77,7 +81,9 @@ _BAD = (
     r"(?:terrible|awful|boring|bad|horrible|garbage|trash|rubbish|the worst|overrated|dull|a bore|disappointing|stupid|"
     r"a waste of time|not for me|not my thing|not good)"
 )
-_BAD_BEHIND = re.compile(rf"[\s,]*(?:was|is|were|are)(?: just| really| so| pretty| quite| too| very| absolutely)* {_BAD}\b|[\s,]*(?:sucks|sucked|bored me)\b")
+_BAD_BEHIND = re.compile(
+    rf"[\s,]*(?:was|is|were|are)(?: just| really| so| pretty| quite| too| very| absolutely)* {_BAD}\b|[\s,]*(?:sucks|sucked|bored me)\b"
+)
 _HATED = re.compile(
     r"(?:\bhated?|\bdisliked?|\bcan't stand|\bcouldn't stand|\bloathed?|\bdespised?|\bbored by|\bdisappointed (?:by|in|with)|"
     r"\bnothing like|\bunlike|"
@@ -102,7 +108,9 @@ _ABROAD = re.compile(
     rf"horror|romances?|documentar(?:y|ies)|director|stuff|\x01))|\b(?:something|anything) ({_NATIONS})\b|"
     rf"\bin ({_NATIONS})\b|\b(?:from|made in|produced in) ({_COUNTRIES})\b|\b(bollywood|nollywood|foreign|subtitled|non-english)\b"
 )
-_STREAMED = re.compile(r"\bon (netflix|hulu|(?:amazon )?prime(?: video)?|disney\+?|hbo(?: max)?|apple tv|max)\b|\b(streaming)\b")
+_STREAMED = re.compile(
+    r"\bon (netflix|hulu|(?:amazon )?prime(?: video)?|disney\+?|hbo(?: max)?|apple tv|max)\b|\b(streaming)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -165,14 +173,15 @@ class WishReader:
         chosen = []
         for mention in mentions:
             plain = fold(text[mention.start : mention.end])
-            quoted = text[mention.start - 1 : mention.start] in ("\"", "“", "'", "‘") if mention.start else False
+            quoted = text[mention.start - 1 : mention.start] in ('"', "“", "'", "‘") if mention.start else False
             read = read_quantities(plain)
             only_number = bool(read.constraints) and not read.rest.strip() and len(plain) != 4
             number = (plain.isdigit() and len(plain) < 4) or only_number
             before = text[: mention.start].lower()
             said = re.search(r"\b(?:like|liked|love|loved|called|seen|watched|hated|named|directed)\s+$", before)
             person = any(
-                hit.start <= mention.start and mention.end <= hit.end
+                hit.start <= mention.start
+                and mention.end <= hit.end
                 and (hit.end - hit.start > mention.end - mention.start or not said)
                 for hit in named
             )
@@ -303,7 +312,9 @@ def _sort_genres(
             before = None
             continue
         between = text[before.end : hit.start] if before is not None else ""
-        either = re.fullmatch(r"\s*(?:movies?|films?)?\s*,?\s*(?:/|\bor\b)\s*(?:an?|some|maybe)?\s*", between) is not None
+        either = (
+            re.fullmatch(r"\s*(?:movies?|films?)?\s*,?\s*(?:/|\bor\b)\s*(?:an?|some|maybe)?\s*", between) is not None
+        )
         both_plural = before is not None and before.is_plural and hit.is_plural
         listed = re.fullmatch(r"\s*(?:,|,?\s*and|&)\s*", between) is not None
         if before is not None and (either or (both_plural and listed)):
@@ -318,9 +329,7 @@ def _sort_genres(
     return wanted, any_of, frozenset(unwanted) - wanted.union(*any_of)
 
 
-def _sort_people(
-    text: str, hits: Sequence[PersonHit]
-) -> tuple[tuple[frozenset[Person], ...], frozenset[Person]]:
+def _sort_people(text: str, hits: Sequence[PersonHit]) -> tuple[tuple[frozenset[Person], ...], frozenset[Person]]:
     lower = text.lower()
     spans = [(hit.start, hit.end) for hit in hits]
     groups: list[set[Person]] = []
@@ -353,7 +362,7 @@ def _list_notes(text: str) -> list[str]:
         said = next(group for group in found.groups() if group)
         notes.append(
             "My catalogue doesn't say in which language or country a movie was made, so I could not go by "
-            f"\"{clean_text(said)}\"."
+            f'"{clean_text(said)}".'
         )
     if _STREAMED.search(text):
         notes.append("My catalogue doesn't say where a movie can be streamed.")

@@ -28,7 +28,8 @@ def test_acts(text: str, kind: str, places: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["who directed thatmovie?", "a comedy from the 90s", "why did he leave her in thatmovie?", "I haven't seen it"]
+    "text",
+    ["who directed thatmovie?", "a comedy from the 90s", "why did he leave her in thatmovie?", "I haven't seen it"],
 )
 def test_no_act(text: str) -> None:
     assert read_act(text, 3) is None
@@ -46,14 +47,16 @@ def test_places() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"), [("2", 1), ("the 1976 one", 0), ("the newer", 1), ("yes", 0), ("De Palma's", 0), ("a comedy", None)]
+    ("text", "place"),
+    [("2", 1), ("the 1976 one", 0), ("the newer", 1), ("yes", 0), ("the De Palma one", 0), ("a comedy", None)],
 )
 def test_choices(text: str, place: int | None) -> None:
     assert pick_choice(text, REMAKES) == place
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("Hi!", "Hello!"), ("thanks", "welcome"), ("bye bye", "Goodbye"), ("what is 2 + 2?", "outside what I know")]
+    ("text", "said"),
+    [("Hi!", "Hello!"), ("thanks", "welcome"), ("bye bye", "Goodbye"), ("what is 2 + 2?", "outside what I know")],
 )
 def test_small_talk(text: str, said: str) -> None:
     assert said in reply(text)

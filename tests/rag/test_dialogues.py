@@ -54,7 +54,9 @@ def test_the_three_that_the_model_chooses_meet_the_conditions(sample_bundle: Bun
     [answer] = bot.answer([Query("movies like Heat from the 90s under two hours")])
     assert answer.prompt
     assert answer.recommendations == answer.candidates[-3:]
-    assert all(1990 <= (movie.year or 0) <= 1999 and (movie.runtime_minutes or 999) < 120 for movie in answer.candidates)
+    assert all(
+        1990 <= (movie.year or 0) <= 1999 and (movie.runtime_minutes or 999) < 120 for movie in answer.candidates
+    )
 
 
 def test_conversations_do_not_mix(bot: MovieBot) -> None:

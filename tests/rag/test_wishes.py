@@ -85,7 +85,10 @@ def test_comparisons_and_moods(reader: WishReader, titles: TitleIndex) -> None:
 
 
 def test_a_title_tells_no_condition() -> None:
-    movies = [Movie("tt1", "The Short Western Comedy of 1999", year=1999, votes=9), Movie("tt2", "Up", genres=("Comedy",))]
+    movies = [
+        Movie("tt1", "The Short Western Comedy of 1999", year=1999, votes=9),
+        Movie("tt2", "Up", genres=("Comedy",)),
+    ]
     text = "movies like The Short Western Comedy of 1999"
     wishes = WishReader(movies).read(text, TitleIndex(movies).find_mentions(text))
     assert not wishes.constraints
