@@ -23,11 +23,13 @@ from moviebot.rag.pipeline import MovieBot
 _WANTED = 3
 _NAMES = {  # how people write a genre: as an adjective or noun before "movie", and in the plural
     "Comedy": ("comedy", "comedies"), "Drama": ("drama", "dramas"), "Horror": ("horror", "horror films"),
-    "Thriller": ("thriller", "thrillers"), "Western": ("western", "westerns"), "Sci-Fi": ("sci-fi", "science fiction films"),
+    "Thriller": ("thriller", "thrillers"), "Western": ("western", "westerns"),
+    "Sci-Fi": ("sci-fi", "science fiction films"),
     "Romance": ("romantic", "romances"), "Action": ("action", "action films"), "Crime": ("crime", "crime movies"),
     "Adventure": ("adventure", "adventure movies"), "Fantasy": ("fantasy", "fantasy films"),
     "Animation": ("animated", "animated films"), "Mystery": ("mystery", "mysteries"), "War": ("war", "war films"),
-    "Documentary": ("documentary", "documentaries"), "Musical": ("musical", "musicals"), "Family": ("family", "family films"),
+    "Documentary": ("documentary", "documentaries"), "Musical": ("musical", "musicals"),
+    "Family": ("family", "family films"),
 }  # fmt: skip
 _NUMBER_WORDS = {5: "five", 6: "six", 7: "seven", 8: "eight"}
 _DECADES = {
@@ -118,29 +120,29 @@ def draw_condition(kind: str, movies: Sequence[Movie], rng: random.Random) -> Co
             return Condition(kind, words, lambda m: m.year is not None and low <= m.year <= high)
         case "decade":
             decade = year // 10 * 10
-            words = [f"from the {decade}s", f"of the {decade}s"]
+            wordings = [f"from the {decade}s", f"of the {decade}s"]
             if decade in _DECADES:
-                words += [
+                wordings += [
                     f"from the {_DECADES[decade]}",
                     f"of the {_DECADES[decade]}",
                     f"from the {decade % 100}s",
                     f"from the '{decade % 100}s",
                 ]
-            return Condition(kind, rng.choice(words), lambda m: m.year is not None and m.year // 10 * 10 == decade)
+            return Condition(kind, rng.choice(wordings), lambda m: m.year is not None and m.year // 10 * 10 == decade)
         case "shorter":
             limit = rng.choice([90, 100, 105, 110, 120, 150]) if minutes > 88 else 100
-            words = [f"under {limit} minutes", f"shorter than {limit} minutes", f"less than {limit} min"]
-            words += {
+            wordings = [f"under {limit} minutes", f"shorter than {limit} minutes", f"less than {limit} min"]
+            wordings += {
                 120: ["under two hours", "shorter than 2 hours"],
                 90: ["under an hour and a half"],
                 150: ["under 2.5 hours", "less than two and a half hours"],
             }.get(limit, [])
             return Condition(
-                kind, rng.choice(words), lambda m: m.runtime_minutes is not None and m.runtime_minutes < limit
+                kind, rng.choice(wordings), lambda m: m.runtime_minutes is not None and m.runtime_minutes < limit
             )
         case "at most":
             limit = max(90, minutes)
-            words_ = rng.choice(
+            words = rng.choice(
                 [
                     f"no longer than {limit} minutes",
                     f"at most {limit} minutes long",
@@ -149,17 +151,19 @@ def draw_condition(kind: str, movies: Sequence[Movie], rng: random.Random) -> Co
                     f"max {limit} minutes",
                 ]
             )
-            return Condition(kind, words_, lambda m: m.runtime_minutes is not None and m.runtime_minutes <= limit)
+            return Condition(kind, words, lambda m: m.runtime_minutes is not None and m.runtime_minutes <= limit)
         case "longer":
             limit = rng.choice([90, 100, 120, 150])
-            words = [f"longer than {limit} minutes", f"over {limit} minutes", f"more than {limit} min"]
-            words += {120: ["longer than two hours", "over 2 hours"], 150: ["over two and a half hours"]}.get(limit, [])
+            wordings = [f"longer than {limit} minutes", f"over {limit} minutes", f"more than {limit} min"]
+            wordings += {120: ["longer than two hours", "over 2 hours"], 150: ["over two and a half hours"]}.get(
+                limit, []
+            )
             return Condition(
-                kind, rng.choice(words), lambda m: m.runtime_minutes is not None and m.runtime_minutes > limit
+                kind, rng.choice(wordings), lambda m: m.runtime_minutes is not None and m.runtime_minutes > limit
             )
         case "rated":
             limit = min(8, int(rating))
-            words_ = rng.choice(
+            words = rng.choice(
                 [
                     f"rated at least {limit}",
                     f"with a rating of {limit} or higher",
@@ -168,10 +172,10 @@ def draw_condition(kind: str, movies: Sequence[Movie], rng: random.Random) -> Co
                     f"with at least {limit} on imdb",
                 ]
             )
-            return Condition(kind, words_, lambda m: m.rating is not None and m.rating >= limit)
+            return Condition(kind, words, lambda m: m.rating is not None and m.rating >= limit)
         case "rated above":
             above = round(min(8.0, rating - 0.2), 1)
-            words_ = rng.choice(
+            words = rng.choice(
                 [
                     f"rated above {above:g}",
                     f"with a rating over {above:g}",
@@ -179,24 +183,25 @@ def draw_condition(kind: str, movies: Sequence[Movie], rng: random.Random) -> Co
                     f"with an imdb score above {above:g}",
                 ]
             )
-            return Condition(kind, words_, lambda m: m.rating is not None and m.rating > above)
+            return Condition(kind, words, lambda m: m.rating is not None and m.rating > above)
         case "director":
             name = rng.choice(movie.directors)
-            words_ = rng.choice([f"by {name}", f"directed by {name}", f"from director {name}"])
-            return Condition(kind, words_, lambda m: name in m.directors)
+            words = rng.choice([f"by {name}", f"directed by {name}", f"from director {name}"])
+            return Condition(kind, words, lambda m: name in m.directors)
         case "actor":
             name = rng.choice(movie.cast[:3])
-            words_ = rng.choice([f"with {name}", f"starring {name}", f"featuring {name}", f"with {name.lower()}"])
-            return Condition(kind, words_, lambda m: name in m.cast)
+            words = rng.choice([f"with {name}", f"starring {name}", f"featuring {name}", f"with {name.lower()}"])
+            return Condition(kind, words, lambda m: name in m.cast)
         case "not actor":
             name = rng.choice(movie.cast[:3])
-            words_ = rng.choice([f"without {name}", f"but not with {name}", f"not starring {name}"])
-            return Condition(kind, words_, lambda m: name not in m.cast and name not in m.directors)
+            words = rng.choice([f"without {name}", f"but not with {name}", f"not starring {name}"])
+            return Condition(kind, words, lambda m: name not in m.cast and name not in m.directors)
     raise ValueError(kind)
 
 
 KINDS = (
-    "genre", "genre", "genre", "no genre", "year", "before", "after", "since", "between", "decade", "decade", "shorter", "at most",
+    "genre", "genre", "genre", "no genre", "year", "before", "after", "since", "between", "decade", "decade", "shorter",
+    "at most",
     "longer", "rated", "rated above", "director", "actor", "not actor",
 )  # fmt: skip
 _ABOUT = {
@@ -223,8 +228,11 @@ def draw_query(movies: Sequence[Movie], rng: random.Random) -> tuple[str, list[C
     thing = f"{' '.join(leading)} {noun}" if leading else noun
     article = "an" if thing[0] in "aeiou" else "a"
     opening = rng.choice(
-        ["I'm looking for {a} {t}", "Can you recommend {a} {t}", "{a} {t}", "I want to watch {a} {t}", "Show me {a} {t}", "find me {a} {t}",
-         "suggest {a} {t} for tonight", "What's a good {t}", "I'd like {a} {t}", "any good {t}", "I'm in the mood for {a} {t}"]
+        ["I'm looking for {a} {t}", "Can you recommend {a} {t}", "{a} {t}", "I want to watch {a} {t}",
+         "Show me {a} {t}",
+         "find me {a} {t}",
+         "suggest {a} {t} for tonight", "What's a good {t}", "I'd like {a} {t}", "any good {t}",
+         "I'm in the mood for {a} {t}"]
     )  # fmt: skip
     text = opening.format(a=article, t=thing)
     for words in following:

@@ -15,7 +15,7 @@ In every turn no movie may be recommended that was recommended before in the dia
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def list_faults(turn: Mapping[str, Any], answer: Answer, listed: Sequence[Movie]
 
 def meets(movie: Movie, conditions: Mapping[str, Any]) -> bool:
     """Say whether a movie is what a turn's ``all`` asks for."""
-    checks = {
+    checks: dict[str, Callable[[Any], bool]] = {
         "genre": lambda value: value in movie.genres,
         "no_genre": lambda value: value not in movie.genres,
         "from_year": lambda value: (movie.year or 0) >= value,

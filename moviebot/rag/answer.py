@@ -107,23 +107,24 @@ def frame(answer: Answer, text: str) -> str:
     return "\n".join(part for part in (answer.preface, text, *answer.notes) if part)
 
 
-def tell_none_fits(described: str, relaxed: Sequence[tuple[str, int]]) -> str:
+def tell_none_fits(described: str, relaxed: Sequence[tuple[str, int]], shown_some: bool = False) -> str:
     """Say that no movie meets all conditions, and which one to give up.
 
     Args:
         described: the conditions in words.
         relaxed: conditions, each with how many movies there are without it; the best first.
+        shown_some: movies that meet them may have been shown before.
 
     Example:
-        >>> tell_none_fits("western, from 2015 on", [("from 2015 on", 4)])
-        'No movie I know is all of that: western, from 2015 on. Without "from 2015 on" there are 4: shall I leave that out?'
+        >>> print(tell_none_fits("western, from 2015 on", [("from 2015 on", 4)]))
+        No movie I know is all of that: western, from 2015 on. Without "from 2015 on" there are 4: shall I leave it out?
     """
-    nothing = f"No movie I know is all of that: {clean_text(described)}."
+    nothing = f"No {'other ' * shown_some}movie I know is all of that: {clean_text(described)}."
     if not relaxed:
         return f"{nothing} You could ask for less at once."
     condition, count = relaxed[0]
     there = "is 1" if count == 1 else f"are {count}"
-    return f'{nothing} Without "{clean_text(condition)}" there {there}: shall I leave that out?'
+    return f'{nothing} Without "{clean_text(condition)}" there {there}: shall I leave it out?'
 
 
 def ask_which(movies: Sequence[Movie]) -> str:

@@ -115,7 +115,9 @@ class CandidateRanker:
         order = np.argsort(-score, kind="stable")
         order = order[np.isfinite(score[order])]
         distinct = self._drop_repetitions(order, seeds, 2 * k, one_a_series and not asks_series)
-        if len(distinct) < _LEAST:  # of few that may be shown, a second film of a series is better than none
+        if (
+            constraints is not None and len(distinct) < _LEAST
+        ):  # of few that may be shown, a second film of a series is better than none
             distinct += [row for row in self._drop_repetitions(order, seeds, 2 * k, False) if row not in distinct]
         if not diversity or self.vectors is None:
             return distinct[:k]

@@ -3,16 +3,20 @@
 import re
 
 _CUT = re.compile(
-    r"(?<=[?.!;])\s+|\s*,?\s+(?:and|also|then|but)\s+(?:also\s+|then\s+|please\s+)?(?=(?:what|who|can|could|would|recommend|suggest|which|how|when|"
-    r"tell|give|show|is there|are there|do you|any|find|i want|i'd like|something)\b)|\s*,\s+(?=(?:what else|can you|could you|recommend|suggest|any)\b)",
+    r"(?<=[?.!;])\s+|\s*,?\s+(?:and|also|then|but)\s+(?:also\s+|then\s+|please\s+)?(?=(?:what|who|can|"
+    r"could|would|recommend|suggest|which|how|when|"
+    r"tell|give|show|is there|are there|do you|any|find|i want|i'd like|something)\b)|"
+    r"\s*,\s+(?=(?:what else|can you|could you|recommend|suggest|any)\b)",
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
-    r"\b(?:like (?:it|that|this)|similar|else|recommend\w*|suggest\w*|watch|more|something|anything|any|find|show|give|another)\b",
+    r"\b(?:like (?:it|that|this)|similar|else|recommend\w*|suggest\w*|watch|more|something|anything|"
+    r"any|find|show|give|another)\b",
     re.IGNORECASE,
 )
 _ASKING = re.compile(
-    r"^\W*(?:and |so |please |can you |could you )*(?:who|what|when|where|which|how|is|was|are|were|did|does|tell|name|do you know)\b|"
+    r"^\W*(?:and |so |please |can you |could you )*(?:who|what|when|where|which|how|is|was|are|were|"
+    r"did|does|tell|name|do you know)\b|"
     r"\b(?:tell me|do you know|wonder|know) (?:who|what|when|how|which)\b",
     re.IGNORECASE,
 )

@@ -137,7 +137,7 @@ class Constraints:
         for kind in (*_KINDS, ("without_years",), ("without_genres",), ("without_people",)):
             alone = Constraints(**{name: getattr(self, name) for name in kind})
             if alone:
-                rest: Constraints = replace(self, **{name: getattr(_NONE, name) for name in kind})
+                rest: Constraints = replace(self, **{name: getattr(NO_CONSTRAINTS, name) for name in kind})
                 yield alone.describe(), rest
 
     def describe(self) -> str:
@@ -175,7 +175,7 @@ _KINDS = (
     ("people",),
 )
 """Attributes that tell of one fact: a later wish for it replaces all of them."""
-_NONE = Constraints()
+NO_CONSTRAINTS = Constraints()
 
 
 def unite_ranges(ranges: Collection[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

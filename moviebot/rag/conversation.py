@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from moviebot.rag.constraints import Constraints
+from moviebot.rag.constraints import NO_CONSTRAINTS, Constraints
 from moviebot.rag.wishes import Mood
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Wish:
 
     text: str = ""
     seeds: tuple[int, ...] = ()
-    constraints: Constraints = Constraints()
+    constraints: Constraints = NO_CONSTRAINTS
     moods: frozenset[Mood] = frozenset()
     excluded: tuple[int, ...] = ()
     vector: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
@@ -98,6 +98,11 @@ class Conversation:
             told = self.wish is not None and len(self.wish.seeds) == 1 and not _SPEAKS_OF_SHOWN.search(query)
             about = self.row if told and self.row is not None else self.listed[0]
         return about if _REFERS_BACK.search(query) or len(query.split()) <= 5 else None
+
+    @staticmethod
+    def refers_back(query: str) -> bool:
+        """Say whether a query has a word that stands for what was said before."""
+        return _REFERS_BACK.search(query) is not None
 
     def remember(self, row: int | None, shown: Sequence[int]) -> None:
         """Note what an answer was about, and what it recommended."""

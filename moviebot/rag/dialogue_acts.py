@@ -30,63 +30,93 @@ _ORDINALS = {
 _NUMBERS = {"one": 0, "1": 0, "two": 1, "2": 1, "three": 2, "3": 2}
 _ORDINAL = re.compile(
     r"\b(first|1st|second|2nd|third|3rd|fourth|4th|last|latter|former|middle)\b(?: (two|2|three|3))?"
-    r"(?! (?:time|world|half|act|scene|name|day|part|season|night|year|of all|things?|impression|person|actor|week|weekend|few|month))"
+    r"(?! (?:time|world|half|act|scene|name|day|part|season|night|year|of all|things?|impression|"
+    r"person|actor|week|weekend|few|month))"
 )
 _NUMBERED = re.compile(r"(?:\b(?:number|no\.?|nr\.?|option|choice)\s*|#)(one|two|three|[1-3])\b")
 _ALL = re.compile(r"\b(?:all (?:of )?(?:them|those|these|three|3|that)|all three|every one|both|all)\b")
-_THEM = r"(?:it|that(?: one)?|this(?: one)?|them|those|these|all(?: of (?:them|those|these))?|both(?: of them)?|all three|every one of (?:them|those)|the (?:first|second|third|last|other|former|latter|middle)\b[\w ,]*|number \w+|that (?:movie|film)|(?:those|these) \w+)"
+_THEM = (
+    r"(?:it|that(?: one)?|this(?: one)?|them|those|these|all(?: of (?:them|those|these))?|both(?: of "
+    r"them)?|all three|every one of (?:them|those)|the (?:first|second|third|last|other|former|latter|"
+    r"middle)\b[\w ,]*|number \w+|that (?:movie|film)|(?:those|these) \w+)\b"
+)
 _END = r"\s*(?:already|too|before|yet|now|please|though|ages ago|many times|twice|,? thanks?)*\s*[.!?]*"
 
 _RESTART = re.compile(
-    r"(?:ok(?:ay)?,? |no,? |please,? |let's |can we |could we )*(?:forget (?:it|that|about (?:it|that)|everything|all (?:of )?that|what i said)|never ?mind(?: that| it)?|"
-    r"start (?:over|again|afresh|anew|from scratch)|reset|new (?:topic|search|conversation|subject)|scrap (?:that|it)|clear (?:that|everything|it)|"
+    r"(?:ok(?:ay)?,? |no,? |please,? |let's |can we |could we )*(?:forget (?:it|that|about (?:it|"
+    r"that)|everything|all (?:of )?that|what i said)|never ?mind(?: that| it)?|"
+    r"start (?:over|again|afresh|anew|from scratch)|reset|new (?:topic|search|conversation|subject)|"
+    r"scrap (?:that|it)|clear (?:that|everything|it)|"
     r"begin again|from the (?:top|beginning))(?: then| please|,? let's start (?:over|again))?\s*(?:[.,!;:-]+\s*|$)",
 )
 _WHY = re.compile(
-    rf"(?:and |but |so |ok(?:ay)?,? |hm+,? )*(?:why(?: (?:did you|do you|would you|would i|should i|are you|on earth))?(?: (?:pick(?:ed|ing)?|choose|chose|chosen|suggest(?:ed|ing)?|"
-    rf"recommend(?:ed|ing)?|like|watch|see|think i(?:'d| would) like))?\s*(?:{_THEM}|{MASK}|me)?(?: to me| for me)?(?: in particular)?|"
+    rf"(?:and |but |so |ok(?:ay)?,? |hm+,? )*(?:why(?: (?:did you|do you|would you|would i|should i|"
+    rf"are you|on earth))?(?: (?:pick(?:ed|ing)?|choose|chose|chosen|suggest(?:ed|ing)?|"
+    rf"recommend(?:ed|ing)?|like|watch|see|think i(?:'d| would) like))?\s*(?:{_THEM}|{MASK}|me)?(?: to "
+    rf"me| for me)?(?: in particular)?|"
     rf"what makes you (?:think|recommend|suggest|say).*|how come(?: {_THEM}| {MASK})?|what(?:'s| is) the reason.*|"
     rf"for what reason.*|explain (?:{_THEM}|your (?:choice|pick)s?|{MASK}))\s*[?.!]*"
 )
 _SEEN = re.compile(
-    rf"(?:no,? |yes,? |oh,? |but |sorry,? |well,? |hm+,? )*(?:i(?:'ve| have)? |we(?:'ve| have)? )?(?:already |just |actually |also )?"
+    rf"(?:no,? |yes,? |oh,? |but |sorry,? |well,? |hm+,? )*(?:i(?:'ve| have)? |we(?:'ve| have)? "
+    rf")?(?:already |just |actually |also )?"
     rf"(?:seen|watched|saw|know)\s+(?:already )?(?P<what>{_THEM}|{MASK}(?:(?:,| and|, and) {MASK})*){_END}(?P<rest>.*)",
     re.DOTALL,
 )
 _REJECT = re.compile(
-    rf"(?:no,? |nah,? |hm+,? |sorry,? |but )*(?:not (?:{_THEM}|{MASK}|any of (?:those|these|them))|none of (?:those|these|them)|neither(?: of (?:them|those|these))?|"
-    rf"(?:i )?(?:do not|don't|didn't) (?:want|like|fancy|feel like)(?: to (?:see|watch))? (?:{_THEM}|any of (?:those|these|them))|"
-    rf"(?:i'm )?not interested(?: in {_THEM})?|something else|anything else|skip (?:{_THEM}|{MASK}))(?: please| then)?\s*(?:[.,!?;]|$)\s*(?P<rest>.*)",
+    rf"(?:no,? |nah,? |hm+,? |sorry,? |but )*(?:not (?:{_THEM}|{MASK}|any of (?:those|these|them))|"
+    rf"none of (?:those|these|them)|neither(?: of (?:them|those|these))?|"
+    rf"(?:i )?(?:do not|don't|didn't) (?:want|like|fancy|feel like)(?: to (?:see|watch))? (?:{_THEM}|"
+    rf"any of (?:those|these|them))|"
+    rf"(?:i'm )?not interested(?: in {_THEM})?|something else|anything else|skip (?:{_THEM}|"
+    rf"{MASK}))(?: please| then)?\s*(?:[.,!?;]|$)\s*(?P<rest>.*)",
     re.DOTALL,
 )
 _MORE = re.compile(
-    r"(?:ok(?:ay)?,? |yes,? |and |please,? |great,? |cool,? |thanks,? |hm+,? |no,? )*(?:(?:can|could|would) (?:you|i) )?(?:please )?(?:give me |show me |get me |tell me |have |do you have |got |i want |i'd like |"
-    r"suggest |recommend |see |list )?(?:any |some |a few |one |two |three |the )?(?:more|others?|another(?: one| movie| film| suggestion)?|something else|anything else|what else|next(?: one)?|again|"
-    r"other (?:ones|suggestions|options|ideas|movies|films)|different ones?|keep going|go on|continue)(?: (?:suggestions?|options|ideas|movies?|films?|of (?:those|these|them)|like (?:that|this|those|these|it|them)|do you have|have you got|is there|are there))*"
+    r"(?:ok(?:ay)?,? |yes,? |and |please,? |great,? |cool,? |thanks,? |hm+,? |no,? )*(?:(?:can|could|"
+    r"would) (?:you|i) )?(?:please )?(?:give me |show me |get me |tell me |have |do you have |got |i "
+    r"want |i'd like |"
+    r"suggest |recommend |see |list )?(?:any |some |a few |one |two |three |the )?(?:more|others?|"
+    r"another(?: one| movie| film| suggestion)?|something else|anything else|what else|next(?: one)?|"
+    r"again|"
+    r"other (?:ones|suggestions|options|ideas|movies|films)|different ones?|keep going|go on|"
+    r"continue)(?: (?:suggestions?|options|ideas|movies?|films?|of (?:those|these|them)|like (?:that|"
+    r"this|those|these|it|them)|do you have|have you got|is there|are there))*"
     r"(?: please| then)?\s*[?.!]*"
 )
 _LIKED = re.compile(
-    rf"(?:yes,? |yeah,? |oh,? )*(?:i |we )?(?:really |absolutely |just )?(?:loved?|liked?|enjoyed|adored?) (?P<what>{_THEM}){_END}|"
-    rf"(?P<which>{_THEM}) (?:was|is|were|are|sounds?|looks?) (?:really |so |very )?(?:great|good|amazing|fantastic|perfect|brilliant|excellent|wonderful|lovely|awesome)\s*[.!]*"
+    rf"(?:yes,? |yeah,? |oh,? )*(?:i |we )?(?:really |absolutely |just )?(?:loved?|liked?|enjoyed|"
+    rf"adored?) (?P<what>{_THEM}){_END}|"
+    rf"(?P<which>{_THEM}) (?:was|is|were|are) (?:really |so |very )?(?:great|good|"
+    rf"amazing|fantastic|perfect|brilliant|excellent|wonderful|lovely|awesome)\s*[.!]*"
 )
 _DISLIKED = re.compile(
-    rf"(?:no,? |oh,? |yes,? |well,? )*(?:i |we )?(?:really |absolutely |just )?(?:hated|disliked|can't stand|couldn't stand|loathed|did not (?:like|enjoy|love)|didn't (?:really )?(?:like|enjoy|love|care for)) (?P<what>{_THEM}){_END}(?P<rest>.*)|"
-    rf"(?P<which>{_THEM}) (?:was|is|were|are) (?:really |so |very |just )?(?:terrible|awful|boring|bad|horrible|rubbish|dull|overrated)\s*[.!]*",
+    rf"(?:no,? |oh,? |yes,? |well,? )*(?:i |we )?(?:really |absolutely |just )?(?:hated|disliked|can't "
+    rf"stand|couldn't stand|loathed|did not (?:like|enjoy|love)|didn't (?:really )?(?:like|enjoy|love|"
+    rf"care for)) (?P<what>{_THEM}){_END}(?P<rest>.*)|"
+    rf"(?P<which>{_THEM}) (?:was|is|were|are) (?:really |so |very |just )?(?:terrible|awful|boring|bad|"
+    rf"horrible|rubbish|dull|overrated)\s*[.!]*",
     re.DOTALL,
 )
 _YES = re.compile(
-    r"(?:yes|yeah|yep|yup|sure|ok(?:ay)?|right|correct|exactly|please do|do that|go ahead|that one|that's (?:it|right|the one)|the very one|indeed|of course)(?:[ ,]+(?:please|that one|that's it|do that|go ahead|thanks?|sure|it is))*\s*[.!]*"
+    r"(?:yes|yeah|yep|yup|sure|ok(?:ay)?|right|correct|exactly|please do|do that|go ahead|that one|"
+    r"that's (?:it|right|the one)|the very one|indeed|of course)(?:[ ,]+(?:please|that one|that's it|"
+    r"do that|go ahead|thanks?|sure|it is))*\s*[.!]*"
 )
 _NO = re.compile(
-    r"(?:no|nope|nah|neither|none|none of (?:them|those|these)|not (?:those|these|that|any)|no,? (?:neither|none of (?:them|those|these)|thanks?|thank you))(?: of them)?\s*[.!]*"
+    r"(?:no|nope|nah|neither|none|none of (?:them|those|these)|not (?:those|these|that|any)|no,? "
+    r"(?:neither|none of (?:them|those|these)|thanks?|thank you))(?: of them)?\s*[.!]*"
 )
 _LONGEST = 200  # characters of a turn that may be an act: a longer one tells a story
 _FACTS = {
-    "year": r"years?|decades?|age|dates?|period", "genre": r"genres?", "length": r"length|runtime|running time|duration",
+    "year": r"years?|decades?|age|dates?|period", "genre": r"genres?",
+    "length": r"length|runtime|running time|duration",
     "rating": r"ratings?|scores?", "people": r"actors?|actress|directors?|cast|person|people",
 }  # fmt: skip
 _DROP = re.compile(
-    rf"(?:any (?P<any>{'|'.join(_FACTS.values())}) (?:is fine|will do|works|would do)|(?:forget|drop|ignore|never mind|leave out|without|regardless of|whatever|i don't care about|don't mind|relax) the "
+    rf"(?:any (?P<any>{'|'.join(_FACTS.values())}) (?:is fine|will do|works|would do)|(?:forget|drop|"
+    rf"ignore|never mind|leave out|without|regardless of|whatever|i don't care about|don't mind|relax) "
+    rf"the "
     rf"(?P<drop>{'|'.join(_FACTS.values())})|the (?P<moot>{'|'.join(_FACTS.values())}) (?:doesn't|does not) matter)"
 )
 

@@ -12,15 +12,46 @@ def _join(names: tuple[str, ...]) -> str:
     return " and ".join(part for part in (", ".join(cleaned[:-1]), cleaned[-1]) if part) if cleaned else ""
 
 
+def _tell_director(movie: Movie) -> str:
+    return f"{_name(movie)} was directed by {_join(movie.directors)}." if movie.directors else ""
+
+
+def _tell_cast(movie: Movie) -> str:
+    return f"{_name(movie)} stars {_join(movie.cast[:4])}." if movie.cast else ""
+
+
+def _tell_length(movie: Movie) -> str:
+    return f"{_name(movie)} runs {movie.runtime_minutes} minutes." if movie.runtime_minutes else ""
+
+
+def _tell_rating(movie: Movie) -> str:
+    return f"{_name(movie)} is rated {movie.rating:g}." if movie.rating else ""
+
+
+def _tell_year(movie: Movie) -> str:
+    return f"{clean_text(movie.title)} came out in {movie.year}." if movie.year else ""
+
+
+def _tell_genres(movie: Movie) -> str:
+    return f"{_name(movie)} is filed under {_join(movie.genres)}." if movie.genres else ""
+
+
+def _tell_plot(movie: Movie) -> str:
+    return _first_sentence(movie.description) if movie.description else ""
+
+
 _TOPICS: tuple[tuple[str, Callable[[Movie], str]], ...] = (
-    (r"direct(?:ed|or|s)?\b|who made|filmmaker|behind the camera", lambda m: _join(m.directors) and f"{_name(m)} was directed by {_join(m.directors)}."),
-    (r"\bwho(?:'s| is| was| are)? (?:in|star\w*|act\w*|play\w*)|\bcast\b|\bactors?\b|\bactress|\bstars?\b|\bstarring\b", lambda m: _join(m.cast[:4]) and f"{_name(m)} stars {_join(m.cast[:4])}."),
-    (r"\bhow long|run(?:ning)? ?time|\blength\b|\bminutes\b", lambda m: f"{_name(m)} runs {m.runtime_minutes} minutes." if m.runtime_minutes else ""),
-    (r"\brat(?:ed|ing)|\bscore\b|how good|\bimdb\b", lambda m: f"{_name(m)} is rated {m.rating:g}." if m.rating else ""),
-    (r"\bwhen\b|what year|which year|\breleased?\b|come out|came out|how old", lambda m: f"{clean_text(m.title)} came out in {m.year}." if m.year else ""),
-    (r"\bgenres?\b|what kind|what type|what sort", lambda m: f"{_name(m)} is filed under {_join(m.genres)}." if m.genres else ""),
-    (r"\bplot\b|\babout\b|\bstory\b|what happens|\bsummary\b|describe", lambda m: _first_sentence(m.description) if m.description else ""),
-)  # fmt: skip
+    (r"direct(?:ed|or|s)?\b|who made|filmmaker|behind the camera", _tell_director),
+    (
+        r"\bwho(?:'s| is| was| are)? (?:in|star\w*|act\w*|play\w*)|\bcast\b|\bact(?:ors?|ress)\b|\bstar(?:s|ring)\b",
+        _tell_cast,
+    ),
+    (r"\bhow long|run(?:ning)? ?time|\blength\b|\bminutes\b", _tell_length),
+    (r"\brat(?:ed|ing)|\bscore\b|how good|\bimdb\b", _tell_rating),
+    (r"\bwhen\b|what year|which year|\breleased?\b|come out|came out|how old", _tell_year),
+    (r"\bgenres?\b|what kind|what type|what sort", _tell_genres),
+    (r"\bplot\b|\babout\b|\bstory\b|what happens|\bsummary\b|describe", _tell_plot),
+)
 
 
 def tell_fact(question: str, movie: Movie) -> str:

@@ -39,7 +39,8 @@ _UNKNOWN_TITLES = (
 )  # fmt: skip
 # Titles that read like something a person says: they are no greeting, no request and no wish.
 _MISLEADING_TITLES = (
-    "Please Come Home, Mother", "How I Met the Mayor", "Hello, Stranger", "Show Me Tomorrow", "Number Nine", "What a Day!",
+    "Please Come Home, Mother", "How I Met the Mayor", "Hello, Stranger", "Show Me Tomorrow", "Number Nine",
+    "What a Day!",
     "I Know Nothing", "Good Morning, Sailor", "Thanks for Everything", "Looking for Rosa", "Something Like Rain",
     "Really, Really Fine", "Kiss of Winter", "Two Hours in Lisbon", "The Color of Bread", "Find Me a Bride",
 )  # fmt: skip

@@ -16,11 +16,13 @@ from moviebot.rag.words import COMMON, Word, fold, split_words
 _MOST_WORDS = 4
 _LEAST_LIKENESS = 0.82
 _DIRECTED = re.compile(
-    r"(?:\b(?:by|from director|from the director|directors?|director's|filmmakers?|helmed by|by director)|\bdirected)\s+(?:by\s+)?$",
+    r"(?:\b(?:by|from director|from the director|directors?|director's|filmmakers?|helmed by|by "
+    r"director)|\bdirected)\s+(?:by\s+)?$",
     re.I,
 )
 _STARRED = re.compile(
-    r"\b(?:with|starring|stars|starred|featuring|features|feature|actors?|actress(?:es)?|casts?|has|have|including|includes|"
+    r"\b(?:with|starring|stars|starred|featuring|features|feature|actors?|actress(?:es)?|casts?|has|"
+    r"have|including|includes|"
     r"that has|where)\s+(?:the (?:actor|actress)\s+)?$",
     re.I,
 )
@@ -54,8 +56,8 @@ class PeopleIndex:
 
     Example:
         >>> people = PeopleIndex([Movie("tt1", "Up", directors=("Pete Docter",), cast=("Ed Asner",), votes=9)])
-        >>> [hit.person for hit in people.find("something by Docter, with Ed Asnre")]
-        [Person(name='pete docter', role='director', shown='Pete Docter'), Person(name='ed asner', role='cast', shown='Ed Asner')]
+        >>> [(hit.person.shown, hit.person.role) for hit in people.find("something by Docter, with Ed Asnre")]
+        [('Pete Docter', 'director'), ('Ed Asner', 'cast')]
     """
 
     def __init__(self, movies: Sequence[Movie]) -> None:

@@ -36,7 +36,7 @@ from moviebot.rag.conversation import Conversation, Wish
 from moviebot.rag.dialogue_acts import Act, find_places, is_no, is_yes, pick_choice, read_act
 from moviebot.rag.fact_line import tell_fact
 from moviebot.rag.intent import MASK, Guess, Intent
-from moviebot.rag.resolver import MAX_CANDIDATES, Resolution
+from moviebot.rag.resolver import MAX_CANDIDATES, SURE, Resolution
 from moviebot.rag.small_talk import reply
 from moviebot.rag.titles import Mention
 from moviebot.rag.why import explain
@@ -46,7 +46,8 @@ _SEED_SURE = 0.5  # or one that is this likely meant: "movies like the godfahter
 _MIXED_SURE = 0.5  # a clause is a question, or a wish, where it is at least this likely
 _REFINING_WORDS = 8
 _NEW_WISH = re.compile(
-    r"\b(?:looking for|recommend\w*|suggest\w*|i want|i need|i'd like|in the mood|give me|show me|find me|fancy|got any|feel like|"
+    r"\b(?:looking for|recommend\w*|suggest\w*|i want|i need|i'd like|in the mood|give me|show me|"
+    r"find me|fancy|got any|feel like|"
     r"what should|what (?:can|could) i|any good|movies like|films like|something like)\b",
     re.IGNORECASE,
 )
@@ -146,9 +147,9 @@ class Planner:
             return self._note_dislikes(turn, wishes.disliked, conversation)
         if intent == "recommend":
             return self._plan_recommendation(turn, wishes, conversation)
-        row, score = self._find_movie(turn, intent, conversation)
         if intent == "other":
-            return self._start(turn, intent, row, score, reply(turn.text))
+            return self._start(turn, intent, turn.found.row if turn.named else None, text=reply(turn.text))
+        row, score = self._find_movie(turn, intent, conversation)
         answer = self._start(turn, intent, row, score)
         if answer.movie is not None:
             answer.prompt = render_question_prompt(turn.text, answer.movie)
@@ -162,7 +163,8 @@ class Planner:
 
     def _find_movie(self, turn: Turn, intent: Intent, conversation: Conversation) -> tuple[int | None, float]:
         row, score = turn.found.row, turn.found.score
-        if turn.named:
+        surely = row is not None and score >= SURE and not conversation.refers_back(turn.text)
+        if turn.named or (intent == "question" and surely):
             return row, score
         if (recalled := conversation.recall(turn.text, intent == "recommend")) is not None:
             return recalled, 1.0
@@ -182,11 +184,11 @@ class Planner:
         return known and len(turn.masked.split()) <= _REFINING_WORDS and not _NEW_WISH.search(turn.masked)
 
     def _plan_recommendation(self, turn: Turn, wishes: Wishes, conversation: Conversation) -> Answer:
-        for row in wishes.disliked:
-            conversation.dislike(row)
+        for disliked in wishes.disliked:
+            conversation.dislike(disliked)
         if _PRAISES.search(turn.masked):
-            for row in wishes.liked:
-                conversation.like(row)
+            for liked in wishes.liked:
+                conversation.like(liked)
         row, score = self._find_movie(turn, "recommend", conversation)
         if not turn.named and wishes.constraints and not _HOLDS_UP.search(turn.masked):
             row = None  # "a comedy with Tom Hanks" names no movie
@@ -283,7 +285,7 @@ class Planner:
         relaxed = sorted((one for one in relaxed if one[1]), key=lambda one: -one[1])
         if relaxed:
             conversation.offered = replace(wish, constraints=relaxed[0][2])
-        return tell_none_fits(wish.constraints.describe(), [one[:2] for one in relaxed])
+        return tell_none_fits(wish.constraints.describe(), [one[:2] for one in relaxed], bool(conversation.shown))
 
     # What refers to the turns before.
 
@@ -385,8 +387,7 @@ class Planner:
             movie = self.movies[row]
             reason = told.get(movie.tconst)
             lines.append(f"{clean_text(movie.label)}: {reason}" if reason else explain(movie, liked, wish.constraints))
-        answer = self._start(turn, "question", shown[0], 1.0, "\n".join(lines))
-        return answer
+        return self._start(turn, "question", shown[0], 1.0, "\n".join(lines))
 
     def _drop_condition(self, act: Act, turn: Turn, conversation: Conversation) -> Answer | None:
         wish = conversation.wish
@@ -505,7 +506,8 @@ def _name_movie(question: str, movie: Movie) -> str:
     if MASK in question:
         return question.replace(MASK, label)
     placed = re.sub(
-        r"\b(?:the )?(?:first|1st|second|2nd|third|3rd|last|latter|former|middle|number (?:one|two|three|[1-3]))\b(?: (?:one|movie|film))?",
+        r"\b(?:the )?(?:first|1st|second|2nd|third|3rd|last|latter|former|middle|number (?:one|two|"
+        r"three|[1-3]))\b(?: (?:one|movie|film))?",
         lambda _: label,
         question,
         count=1,

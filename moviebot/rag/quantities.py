@@ -17,13 +17,13 @@ OLD_UNTIL = 1979
 RECENT_YEARS = 10  # the newest years of the catalogue that "recent" stands for
 _ABOUT_MINUTES = 10
 
-_UNITS = {
-    word: n for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
-}
-_UNITS |= {
-    word: n for n, word in enumerate("thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 13)
-}
-_TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_UNIT_WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_UNITS = {word: number for number, word in enumerate(_UNIT_WORDS)}
+_TEN_WORDS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_TENS = {word: 10 * number for number, word in enumerate(_TEN_WORDS, 2)}
 _UNIT, _TEN = "|".join(_UNITS), "|".join(_TENS)
 _WORD_YEAR = re.compile(rf"\b(nineteen|twenty)[ -](?:({_TEN})(?:[ -]({_UNIT}))?|({_UNIT}))\b(?! ?(?:minutes?|mins?))")
 _THOUSANDS = re.compile(rf"\btwo thousand(?: (?:and )?({_UNIT}))?\b")
@@ -42,11 +42,13 @@ _PERIOD = re.compile(
 )
 _JOIN = re.compile(r"\s*(?:and|to|-|until|till|through|up to)\s*(?:the\s+)?(?:year\s+)?")
 _DURATION = re.compile(
-    r"(?<![\d.])(?:(\d+(?:\.\d+)?)[ -]?(?:hours?|hrs?|h)(?:[ ,]*(?:and )?(\d+)[ -]?(?:minutes?|mins?|m)?)?|(\d+)[ -]?(?:minutes?|mins?|m))\b"
+    r"(?<![\d.])(?:(\d+(?:\.\d+)?)[ -]?(?:hours?|hrs?|h)(?:[ ,]*(?:and )?(\d+)[ -]?(?:minutes?|mins?|"
+    r"m)?)?|(\d+)[ -]?(?:minutes?|mins?|m))\b"
 )
 _BARE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:and|to|-)\s*$")
 _RATING = re.compile(
-    r"(?<![\d.:])(\d\d?(?:\.\d+)?)\b(%)?(?:\s*(?:/|out of|of)\s*10\b)?(?!\d| ?(?:movies?|films?|more|others?|suggestions?|ideas?|people|"
+    r"(?<![\d.:])(\d\d?(?:\.\d+)?)\b(%)?(?:\s*(?:/|out of|of)\s*10\b)?(?!\d| ?(?:movies?|films?|more|"
+    r"others?|suggestions?|ideas?|people|"
     r"seasons?|picks?|titles?|recommendations?|hours?|minutes?|mins?|years?|year))"
 )
 _RATING_CUE = re.compile(r"\b(?:rat(?:ed|ings?)|scor(?:ed?|es|ing)|imdb|stars?|out of 10)\b|/\s*10\b")
@@ -60,7 +62,11 @@ _MORE = (
 _AT_MOST = r"until|till|up to|at (?:the )?most|max(?:imum|imally)?(?: of)?|within|through to"
 _AT_LEAST = r"since|at least|min(?:imum)?(?: of)?|(?:starting|beginning) (?:from|in|with|at)|as of"
 _FILLER = r"(?:\s+(?:the|a|an|year|about|around|of|say|in|made in|from|stars?|rating|imdb|score))*\s*$"
-_NOT = r"(?:\b(?:no|not|nothing|never|none|neither|without)|n't)\b(?:\s+(?:be|is|are|was|a|an|any|anything|something|movies?|films?|that|that's|made|released|rated|much|too|want|come out|came out|go|went|run|last))*"
+_NOT = (
+    r"(?:\b(?:no|not|nothing|never|none|neither|without)|n't)\b(?:\s+(?:be|is|are|was|a|an|any|anything|"
+    r"something|movies?|films?|that|that's|made|released|rated|much|too|want|come out|came out|go|went|"
+    r"run|last))*"
+)
 _BEFORE: tuple[tuple[re.Pattern[str], Side], ...] = (
     (re.compile(rf"\b(?:{_LESS}){_FILLER}"), "less"),
     (re.compile(rf"\b(?:{_MORE}){_FILLER}"), "more"),
@@ -70,14 +76,16 @@ _BEFORE: tuple[tuple[re.Pattern[str], Side], ...] = (
 _TURNED: dict[Side, Side] = {"less": "at least", "more": "at most", "at most": "more", "at least": "less", "not": "not"}
 _NOT_BEFORE = re.compile(rf"{_NOT}\s*$")
 _NOT_FROM = re.compile(
-    rf"{_NOT}\s+(?:from|of|in|made in|released in)(?:\s+the)?\s*$|\b(?:except|anything but)\s+(?:from\s+|of\s+|in\s+)?(?:the\s+)?$"
+    rf"{_NOT}\s+(?:from|of|in|made in|released in)(?:\s+the)?\s*$|\b(?:except|anything "
+    rf"but)\s+(?:from\s+|of\s+|in\s+)?(?:the\s+)?$"
 )
 _BEHIND: tuple[tuple[re.Pattern[str], Side], ...] = (
     (re.compile(r"\s*,?\s*(?:or|and) (?:less|shorter|under|earlier|older|before|lower|below|fewer|down)\b"), "at most"),
     (re.compile(r"\s*(?:max(?:imum)?|tops|at (?:the )?most)\b"), "at most"),
     (
         re.compile(
-            r"\s*,?\s*(?:or|and) (?:more|longer|over|later|newer|more recent|after|higher|better|above|up|on|onwards?|upwards?|beyond)\b"
+            r"\s*,?\s*(?:or|and) (?:more|longer|over|later|newer|more recent|after|higher|better|"
+            r"above|up|on|onwards?|upwards?|beyond)\b"
         ),
         "at least",
     ),
@@ -95,28 +103,36 @@ _NAMING = re.compile(rf"[(\[]\s*$|{MASK}[\s,]*(?:from\s+|of\s+)?$")
 _MOVIE_WORD = r"(?:movies?|films?|flicks?|pictures?|ones?|stuff|something|cinema|hollywood)"
 _OLD = re.compile(
     rf"\b(?:old|older|classic|vintage|old-?fashioned|old-?school)(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|"
-    r"\b(?:an?|some|any|good|great) (?:old|vintage|classic)\b(?! (?:friend|man|men|woman|lady|couple|dog|house|school|people))|"
-    r"\b(?:something|anything) (?:old|classic)\b|\boldies?\b|\b(?:a|some|any|the) classics?\b(?! (?:case|example))|\bclassics\b|"
+    r"\b(?:an?|some|any|good|great) (?:old|vintage|classic)\b(?! (?:friend|man|men|woman|lady|couple|"
+    r"dog|house|school|people))|"
+    r"\b(?:something|anything) (?:old|classic)\b|\boldies?\b|\b(?:a|some|any|the) classics?\b(?! "
+    r"(?:case|example))|\bclassics\b|"
     r"\bold classic"
 )
 _RECENT = re.compile(
     rf"\b(?:recent|new|latest|newest|modern|contemporary)(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|"
-    r"\b(?:something|anything|quite|fairly|more or less|pretty) (?:recent|modern)\b|\brecent\b|\b(?:of|from) (?:the )?(?:last|past|recent) (?:few |couple of )?years\b"
+    r"\b(?:something|anything|quite|fairly|more or less|pretty) (?:recent|modern)\b|\brecent\b|"
+    r"\b(?:of|from) (?:the )?(?:last|past|recent) (?:few |couple of )?years\b"
 )
 _NOT_TOO_LONG = re.compile(
     r"(?:\bnot|n't)(?: be| a)?(?: (?:too|very|so|that|really))? long\b|\bnothing (?:too )?long\b"
 )
 _SHORT = re.compile(
-    rf"\ban? short\b(?! (?:list|time|while|story|break))|\bshort(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|\b(?:something|anything|fairly|pretty|quite|rather|nice and|and|but) short\b(?! on)|\bquick watch\b"
+    rf"\ban? short\b(?! (?:list|time|while|story|break))|\bshort(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} "
+    rf"{_MOVIE_WORD}\b|\b(?:something|anything|fairly|pretty|quite|rather|nice and|and|but) short\b(?! "
+    rf"on)|\bquick watch\b"
 )
 _LONG = re.compile(
-    rf"\b(?<!not a )(?<!too )long(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|\b(?:something|really|very) long\b(?! ago| time)"
+    rf"\b(?<!not a )(?<!too )long(?: (?!{_MOVIE_WORD}\b)[\w-]+){{0,2}} {_MOVIE_WORD}\b|\b(?:something|"
+    rf"really|very) long\b(?! ago| time)"
 )
 _HIGHLY = re.compile(
-    r"\b(?:highly|top|best)[ -](?:rated|reviewed|ranked)\b|\b(?:critically |highly |widely )?acclaimed\b|\b(?:high|great|excellent|top) (?:ratings?|scores?|reviews)\b"
+    r"\b(?:highly|top|best)[ -](?:rated|reviewed|ranked)\b|\b(?:critically |highly |widely "
+    r")?acclaimed\b|\b(?:high|great|excellent|top) (?:ratings?|scores?|reviews)\b"
 )
 _WELL = re.compile(
-    r"\bwell[ -](?:rated|reviewed|received)\b|\b(?:good|decent|solid) (?:ratings?|scores?|reviews|imdb rating)\b|\brated well\b"
+    r"\bwell[ -](?:rated|reviewed|received)\b|\b(?:good|decent|solid) (?:ratings?|scores?|reviews|"
+    r"imdb rating)\b|\brated well\b"
 )
 
 

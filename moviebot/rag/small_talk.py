@@ -11,7 +11,8 @@ _LINES: tuple[tuple[str, str], ...] = (
         "You're welcome! Ask me about a movie, or for another recommendation, whenever you like.",
     ),
     (
-        r"(?:ok |okay |well |alright )?(?:good ?bye|bye|see (?:you|ya)|good night|farewell|later|take care|that's all|i'm done|"
+        r"(?:ok |okay |well |alright )?(?:good ?bye|bye|see (?:you|ya)|good night|farewell|later|take "
+        r"care|that's all|i'm done|"
         r"have a (?:nice|good|great|lovely) \w+)\b.*",
         "Goodbye, and enjoy your movie!",
     ),
@@ -24,12 +25,14 @@ _LINES: tuple[tuple[str, str], ...] = (
         f"I'm well, thank you. {HELP}",
     ),
     (
-        r".*\b(?:who are you|what are you|your name|are you (?:a |an )?(?:human|robot|bot|real|ai)|who made you|what can (?:you|i)|"
+        r".*\b(?:who are you|what are you|your name|are you (?:a |an )?(?:human|robot|bot|real|ai)|"
+        r"who made you|what can (?:you|i)|"
         r"how do you work|help)\b.*",
         f"I'm moviebot, a program that knows a catalogue of movies. {HELP}",
     ),
     (
-        r"(?:ok|okay|cool|nice|great|awesome|perfect|sounds good|that sounds (?:good|great)|good|i see|sure|fine|alright|wow|haha|lol|"
+        r"(?:ok|okay|cool|nice|great|awesome|perfect|sounds good|that sounds (?:good|great)|good|i "
+        r"see|sure|fine|alright|wow|haha|lol|"
         r"yes|yeah|no|nope|interesting|got it|i agree|maybe)[ .!]*",
         "Good! Ask me about a movie, or tell me what you are in the mood for.",
     ),

@@ -15,7 +15,7 @@ import numpy as np
 from moviebot.data.prompts import clean_text
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import normalise_title
-from moviebot.rag.constraints import Constraints, Person
+from moviebot.rag.constraints import NO_CONSTRAINTS, Constraints, Person
 from moviebot.rag.genre_words import GenreHit, GenreReader
 from moviebot.rag.intent import MASK, mask_mentions
 from moviebot.rag.people import PeopleIndex, PersonHit, find_strangers
@@ -45,7 +45,8 @@ _MOODS: Mapping[Mood, re.Pattern[str]] = {
     ),
     "funnier": re.compile(r"\b(?:funnier|more (?:funny|comedic|humou?r)|with more (?:jokes|laughs))\b"),
     "darker": re.compile(
-        rf"\b(?:darker|grittier|bleaker|heavier|grimmer|edgier|nastier|more (?:serious|violent|intense|mature|adult)|less {_LIGHT})\b"
+        rf"\b(?:darker|grittier|bleaker|heavier|grimmer|edgier|nastier|more (?:serious|violent|intense|"
+        rf"mature|adult)|less {_LIGHT})\b"
     ),
     "scarier": re.compile(r"\b(?:scarier|creepier|spookier|more (?:scary|frightening|terrifying))\b"),
     "romantic": re.compile(r"\bmore (?:romantic|romance)\b"),
@@ -66,15 +67,21 @@ _MOOD_GENRES: Mapping[Mood, Mapping[str, float]] = {
 }  # fmt: skip
 
 _NO = (
-    r"(?:\bno|(?<!why )\bnot|\bnothing|\bwithout|\bexcept(?: for)?|\banything but|\bother than|\bnone of|\bnon|\bhated?|\bdislikes?|"
-    r"\bdisliked|\bcan't stand|\bcannot stand|\bcouldn't stand|\bavoid(?:ing)?|\bskip|\b(?:tired|sick) of|\bfed up with|\bleave out|"
-    r"\bexclud(?:e|ing)|\bminus|\bnever|\bapart from|\binstead of|\brather than|\bunlike|\bbesides|\b(?:is|are|was|were|do|does)n't|\bloathed?|"
-    r"(?:n't|\bnot)(?: really| particularly| much)? (?:want|liked?|loved?|enjoy(?:ed)?|fancy|care for|need|into|in the mood for|looking for|a fan of|"
+    r"(?:\bno|(?<!why )\bnot|\bnothing|\bwithout|\bexcept(?: for)?|\banything but|\bother than|\bnone "
+    r"of|\bnon|\bhated?|\bdislikes?|"
+    r"\bdisliked|\bcan't stand|\bcannot stand|\bcouldn't stand|\bavoid(?:ing)?|\bskip|\b(?:tired|"
+    r"sick) of|\bfed up with|\bleave out|"
+    r"\bexclud(?:e|ing)|\bminus|\bnever|\bapart from|\binstead of|\brather than|\bunlike|\bbesides|"
+    r"\b(?:is|are|was|were|do|does)n't|\bloathed?|"
+    r"(?:n't|\bnot)(?: really| particularly| much)? (?:want|liked?|loved?|enjoy(?:ed)?|fancy|care for|"
+    r"need|into|in the mood for|looking for|a fan of|"
     r"feel like)(?: to (?:see|watch))?)"
 )
 _SCOPE = (
-    r"(?:an?|any|too|so|very|more|the|with|by|of|or|nor|and|movies?|films?|stuff|anything|something|that is|that's|that|are|is|be|in|from|"
-    r"much|really|like|starring|directed|featuring|actors?|director|to|watch|see|another|kinds? of|sorts? of|one|i've|i|name)"
+    r"(?:an?|any|too|so|very|more|the|with|by|of|or|nor|and|movies?|films?|stuff|anything|something|"
+    r"that is|that's|that|are|is|be|in|from|"
+    r"much|really|like|starring|directed|featuring|actors?|director|to|watch|see|another|kinds? of|"
+    r"sorts? of|one|i've|i|name)"
 )
 _NEGATED = re.compile(rf"{_NO}(?:[\s-]+|$)((?:(?:{_SCOPE}\b|[\x01\x02]+|{MASK})[\s,/-]*)*)$")
 _BAD = (
@@ -82,31 +89,42 @@ _BAD = (
     r"a waste of time|not for me|not my thing|not good)"
 )
 _BAD_BEHIND = re.compile(
-    rf"[\s,]*(?:was|is|were|are)(?: just| really| so| pretty| quite| too| very| absolutely)* {_BAD}\b|[\s,]*(?:sucks|sucked|bored me)\b"
+    rf"[\s,]*(?:was|is|were|are)(?: just| really| so| pretty| quite| too| very| absolutely)* {_BAD}\b|"
+    rf"[\s,]*(?:sucks|sucked|bored me)\b"
 )
 _HATED = re.compile(
-    r"(?:\bhated?|\bdisliked?|\bcan't stand|\bcouldn't stand|\bloathed?|\bdespised?|\bbored by|\bdisappointed (?:by|in|with)|"
+    r"(?:\bhated?|\bdisliked?|\bcan't stand|\bcouldn't stand|\bloathed?|\bdespised?|\bbored by|"
+    r"\bdisappointed (?:by|in|with)|"
     r"\bnothing like|\bunlike|"
-    r"(?:n't|\bnot|\bnever)(?: really| particularly| much)? (?:liked?|loved?|enjoy(?:ed)?|care for|cared for|into|a (?:big )?fan of))"
+    r"(?:n't|\bnot|\bnever)(?: really| particularly| much)? (?:liked?|loved?|enjoy(?:ed)?|care for|"
+    r"cared for|into|a (?:big )?fan of))"
     r"(?: the)?(?: movies?| films?)?$"
 )
 _EXCLUDED = re.compile(
-    r"(?:\bbut not|\bexcept(?: for)?|\bother than|\banything but|\bbesides|\bapart from|\binstead of|\bno|\bnot|\bwithout)(?: the)?(?: movies?| films?| another| like)?$"
+    r"(?:\bbut not|\bexcept(?: for)?|\bother than|\banything but|\bbesides|\bapart from|\binstead of|"
+    r"\bno|\bnot|\bwithout)(?: the)?(?: movies?| films?| another| like)?$"
 )
 _LIST_BEFORE = re.compile(rf"(?:{MASK}(?: \(\d{{4}}\))?|[\s,&\"'“”]|\b(?:and|or|nor)\b)+$")
 _NATIONS = (
-    "french|german|spanish|italian|japanese|korean|south korean|chinese|hindi|indian|russian|swedish|danish|norwegian|polish|british|"
-    "english|american|mexican|brazilian|iranian|turkish|arabic|foreign|foreign-language|finnish|dutch|portuguese|irish|australian|"
-    "canadian|scandinavian|european|asian|african|israeli|greek|czech|hungarian|thai|taiwanese|cantonese|mandarin|nordic|latin american"
+    "french|german|spanish|italian|japanese|korean|south korean|chinese|hindi|indian|russian|swedish|"
+    "danish|norwegian|polish|british|"
+    "english|american|mexican|brazilian|iranian|turkish|arabic|foreign|foreign-language|finnish|"
+    "dutch|portuguese|irish|australian|"
+    "canadian|scandinavian|european|asian|african|israeli|greek|czech|hungarian|thai|taiwanese|"
+    "cantonese|mandarin|nordic|latin american"
 )
 _COUNTRIES = (
-    "france|germany|spain|italy|japan|korea|south korea|china|india|russia|sweden|denmark|norway|poland|britain|england|the uk|the us|"
-    "the usa|america|mexico|brazil|iran|turkey|finland|ireland|australia|canada|europe|asia|africa|israel|greece|hong kong|taiwan|thailand"
+    "france|germany|spain|italy|japan|korea|south korea|china|india|russia|sweden|denmark|norway|"
+    "poland|britain|england|the uk|the us|"
+    "the usa|america|mexico|brazil|iran|turkey|finland|ireland|australia|canada|europe|asia|africa|"
+    "israel|greece|hong kong|taiwan|thailand"
 )
 _ABROAD = re.compile(
-    rf"\b({_NATIONS})(?:[ -]language)?(?= (?:[\w-]+ ){{0,3}}(?:movies?|films?|cinema|flicks?|ones?|comed(?:y|ies)|dramas?|thrillers?|westerns?|"
+    rf"\b({_NATIONS})(?:[ -]language)?(?= (?:[\w-]+ ){{0,3}}(?:movies?|films?|cinema|flicks?|ones?|"
+    rf"comed(?:y|ies)|dramas?|thrillers?|westerns?|"
     rf"horror|romances?|documentar(?:y|ies)|director|stuff|\x01))|\b(?:something|anything) ({_NATIONS})\b|"
-    rf"\bin ({_NATIONS})\b|\b(?:from|made in|produced in) ({_COUNTRIES})\b|\b(bollywood|nollywood|foreign|subtitled|non-english)\b"
+    rf"\bin ({_NATIONS})\b|\b(?:from|made in|produced in) ({_COUNTRIES})\b|\b(bollywood|nollywood|"
+    rf"foreign|subtitled|non-english)\b"
 )
 _STREAMED = re.compile(
     r"\bon (netflix|hulu|(?:amazon )?prime(?: video)?|disney\+?|hbo(?: max)?|apple tv|max)\b|\b(streaming)\b"
@@ -129,7 +147,7 @@ class Wishes:
         rest: the request, masked, without the numbers that were read.
     """
 
-    constraints: Constraints = Constraints()
+    constraints: Constraints = NO_CONSTRAINTS
     comparisons: frozenset[Comparison] = frozenset()
     moods: frozenset[Mood] = frozenset()
     liked: tuple[int, ...] = ()

@@ -80,7 +80,7 @@ def test_a_failed_answer_leaves_tastes_and_wishes_as_they_were(sample_bundle: Bu
     bot.answer([Query("a comedy from the nineties", "a")])
     before = bot.conversations.get("a").wish
     with pytest.raises(RuntimeError):
-        bot.answer([Query("I hated Psycho, I loved Heat. What else?", "a")])
+        bot.answer([Query("I hated Psycho but I loved Heat. What else should I watch?", "a")])
     after = bot.conversations.get("a")
     assert (after.likes, after.dislikes, after.wish) == ([], [], before)
 
@@ -89,7 +89,7 @@ def test_none_fits_names_what_to_give_up_and_a_yes_does_so(bot: MovieBot) -> Non
     none, relaxed = bot.answer([Query("a western from 2015 or later rated above 9", "a"), Query("yes please", "a")])
     assert none.recommendations == []
     assert none.abstained
-    assert "shall I leave that out?" in none.answer
+    assert "shall I leave it out?" in none.answer
     assert relaxed.recommendations
 
 
