@@ -126,6 +126,10 @@ _ABROAD = re.compile(
     rf"\bin ({_NATIONS})\b|\b(?:from|made in|produced in) ({_COUNTRIES})\b|\b(bollywood|nollywood|"
     rf"foreign|subtitled|non-english)\b"
 )
+_DATES = re.compile(
+    r"\b(?:(?:made|released|out|(?:movies?|films?)) in|from|of|since|before|prior to|after|than|between|and|"
+    r"to|until)(?: the year)? $"
+)
 _STREAMED = re.compile(
     r"\bon (netflix|hulu|(?:amazon )?prime(?: video)?|disney\+?|hbo(?: max)?|apple tv|max)\b|\b(streaming)\b"
 )
@@ -203,6 +207,7 @@ class WishReader:
                 and (hit.end - hit.start > mention.end - mention.start or not said)
                 for hit in named
             )
+            number = number or (not said and _tells_number(text, mention))
             is_genre = self.genres.is_genre(plain) and not (said and text[mention.start].isupper())
             if quoted or not (is_genre or (number and not said) or person):
                 chosen.append(mention)
@@ -269,6 +274,17 @@ def compare(comparisons: Collection[Comparison], references: Sequence[Movie]) ->
         runtime_at_least=max(minutes) + 1 if minutes and "longer" in comparisons else None,
         rating_at_least=round(max(ratings) + 0.1, 3) if ratings and "better" in comparisons else None,
     )
+
+
+def _tells_number(text: str, mention: Mention) -> bool:
+    """Say whether a title is but the year or the unit of a number told: 2010 in "made in 2010", Hours in "2 hours"."""
+    word, before = text[mention.start : mention.end], text[: mention.start].lower()
+    if " " in word or (word[0].isupper() and not before.rstrip()[-1:].isdigit()):
+        return False
+    if word.isdigit() and not _DATES.search(before):
+        return False
+    masked = mask_mentions(text, [mention], 0.0)
+    return read_quantities(text).constraints != read_quantities(masked).constraints
 
 
 def _judge(text: str, mentions: Sequence[Mention]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

@@ -101,3 +101,20 @@ def test_a_genre_is_no_title() -> None:
     wishes = WishReader(movies).read(text, TitleIndex(movies).find_mentions(text))
     assert wishes.liked == ()
     assert wishes.constraints.genres == {"western"}
+
+
+@pytest.mark.parametrize(
+    ("text", "conditions", "liked"),
+    [
+        ("any good movie made in 2010?", "from 2010", ()),
+        ("movies like 2010", "", (0,)),
+        ("a film under 2.5 hours", "at most 149 minutes", ()),
+        ("a film of max 137 minutes", "at most 137 minutes", ()),
+    ],
+)
+def test_a_number_is_no_title(text: str, conditions: str, liked: tuple[int, ...]) -> None:
+    titles = ("2010", "Hours", "Max")
+    movies = [Movie(f"tt{n}", title, year=1984, votes=90_000) for n, title in enumerate(titles)]
+    wishes = WishReader(movies).read(text, TitleIndex(movies).find_mentions(text))
+    assert wishes.constraints.describe() == conditions
+    assert wishes.liked == liked
