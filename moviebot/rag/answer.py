@@ -17,6 +17,8 @@ HELP = (
 )
 NOT_FOUND = "I couldn't find that movie in my catalogue. Could you give me its title, and the year if you know it?"
 NO_CANDIDATES = "I found nothing else to recommend in my catalogue."
+START_OVER = "All right, we start over. What are you in the mood for, or which movie do you want to know about?"
+NOTHING_SHOWN = "I haven't recommended that one. Ask me for a recommendation, or about a movie."
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Answer:
         seconds: for each step, this query's share of its batch; ``total`` is their sum.
         faults: lines of the model's list that named no candidate, or one twice.
         reasons: why each recommendation, in its order, told from the catalogue; empty where none is told.
+        preface: what is said before the recommendations: a fact asked for in the same turn, or what was noted.
+        notes: what is said behind them: what the catalogue cannot tell, or that no more fit.
         conversation: the thread it belongs to, which is told what was shown.
     """
 
@@ -68,6 +72,8 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
     faults: int = 0
     reasons: list[str] = field(default_factory=list)
+    preface: str = ""
+    notes: list[str] = field(default_factory=list)
     conversation: Conversation | None = field(default=None, repr=False)
 
     def as_row(self, identifier: object = None) -> dict[str, Any]:
@@ -92,9 +98,33 @@ class Answer:
 def show_recommendations(answer: Answer) -> str:
     """Write the recommendations as the person sees them."""
     titles = "\n".join(f"- {clean_text(movie.label)}" for movie in answer.recommendations)
-    if answer.movie is None:
-        return f"You could watch:\n{titles}"
-    return f"If you liked {clean_text(answer.movie.label)}, you could watch:\n{titles}"
+    opening = "You could" if answer.movie is None else f"If you liked {clean_text(answer.movie.label)}, you could"
+    return frame(answer, f"{opening} watch:\n{titles}")
+
+
+def frame(answer: Answer, text: str) -> str:
+    """Put an answer's preface before a text and its notes behind it, a line each."""
+    return "\n".join(part for part in (answer.preface, text, *answer.notes) if part)
+
+
+def tell_none_fits(described: str, relaxed: Sequence[tuple[str, int]], shown_some: bool = False) -> str:
+    """Say that no movie meets all conditions, and which one to give up.
+
+    Args:
+        described: the conditions in words.
+        relaxed: conditions, each with how many movies there are without it; the best first.
+        shown_some: movies that meet them may have been shown before.
+
+    Example:
+        >>> print(tell_none_fits("western, from 2015 on", [("from 2015 on", 4)]))
+        No movie I know is all of that: western, from 2015 on. Without "from 2015 on" there are 4: shall I leave it out?
+    """
+    nothing = f"No {'other ' * shown_some}movie I know is all of that: {clean_text(described)}."
+    if not relaxed:
+        return f"{nothing} You could ask for less at once."
+    condition, count = relaxed[0]
+    there = "is 1" if count == 1 else f"are {count}"
+    return f'{nothing} Without "{clean_text(condition)}" there {there}: shall I leave it out?'
 
 
 def ask_which(movies: Sequence[Movie]) -> str:

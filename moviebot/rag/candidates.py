@@ -8,7 +8,7 @@ Shapes: N movies, S seeds, D embedding.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ MAX_CANDIDATES = 20
 MAX_SEEDS = 8
 _FAME_WEIGHT = 0.15  # of log10 of the votes beside a cosine, where no movie is named
 _WISH_WEIGHT = 10.0  # log odds of a wish met
+_MOOD_WEIGHT, _MOOD_WEIGHT_SEEDED = 0.3, 4.0  # of a genre that suits a mood, beside a cosine and beside log odds
+_LEAST = 3  # movies that are to be shown wherever so many may be
 _SERIES_WEIGHT = 100.0  # outweighs everything else where the rest of a series is asked for
 DIVERSITY = 0.1  # see pick_diverse; `tools/bench_recommend.py` tells its cost
 _SERIES = re.compile(r"\b(?:sequels?|prequels?|series|franchise|saga|trilogy|next (?:one|part|film|movie))\b", re.I)
@@ -43,7 +45,7 @@ _GENRE_WORDS = {
     "mysteries": "mystery", "documentaries": "documentary", "musicals": "musical", "kids": "family", "spy": "thriller",
     "children": "family", "detective": "mystery", "whodunit": "mystery", "gangster": "crime", "heist": "crime",
     "biopic": "biography", "historical": "history", "adventures": "adventure", "superhero": "action",
-    "noir": "film noir",
+    "noir": "film noir", "biopics": "biography",
 }  # fmt: skip
 
 
@@ -84,6 +86,7 @@ class CandidateRanker:
         constraints: Constraints | None = None,
         one_a_series: bool = True,
         diversity: float = DIVERSITY,
+        worth: Mapping[str, float] | None = None,
     ) -> list[int]:
         """Return the best candidates' rows, best first, never a seed.
 
@@ -96,9 +99,13 @@ class CandidateRanker:
             constraints: what a movie must be; applied before the cut to ``k``.
             one_a_series: at most one film of a series, unless the request asks for the series.
             diversity: weight of :func:`moviebot.rag.diversity.pick_diverse`; 0 for the plain order.
+            worth: what some genres are worth beside what the request says, by their normalised names.
         """
         seeds = list(seeds)[:MAX_SEEDS]
         score = self._score(query, seeds, query_vector)
+        if worth:
+            weight = _MOOD_WEIGHT_SEEDED if seeds else _MOOD_WEIGHT
+            score += weight * np.array([sum(worth.get(genre, 0.0) for genre in genres) for genres in self._genres])
         score[[*seeds, *exclude]] = -np.inf
         if constraints is not None:
             score[~constraints.allow(self.movies)] = -np.inf
@@ -108,6 +115,10 @@ class CandidateRanker:
         order = np.argsort(-score, kind="stable")
         order = order[np.isfinite(score[order])]
         distinct = self._drop_repetitions(order, seeds, 2 * k, one_a_series and not asks_series)
+        if (
+            constraints is not None and len(distinct) < _LEAST
+        ):  # of few that may be shown, a second film of a series is better than none
+            distinct += [row for row in self._drop_repetitions(order, seeds, 2 * k, False) if row not in distinct]
         if not diversity or self.vectors is None:
             return distinct[:k]
         picked = pick_diverse([score[row] for row in distinct], self.vectors[distinct], k, diversity)

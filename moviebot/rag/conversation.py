@@ -1,16 +1,52 @@
-"""What a conversation remembers: the movie spoken of, and the movies shown."""
+"""What a conversation remembers: the movie spoken of, the movies shown, what was wished for, liked and disliked.
+
+Nothing that is remembered is changed in place, so that a snapshot may share it.
+"""
 
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moviebot.rag.constraints import NO_CONSTRAINTS, Constraints
+from moviebot.rag.wishes import Mood
+
+if TYPE_CHECKING:
+    from moviebot.rag.answer import Answer
 
 MAX_CONVERSATIONS = 10_000
-MAX_SHOWN = 60
+MAX_SHOWN = 3000  # a thousand lists: nothing is recommended twice
 _REFERS_BACK = re.compile(
     r"\b(it|its|it's|that|this|those|these|them|one|ones|similar|another|more|else|others?|he|she|they|movie|film)\b",
     re.IGNORECASE,
 )
 _WANTS_MORE = re.compile(r"\b(similar|like (it|this)|that|more|another|others?|else)\b", re.IGNORECASE)
+_SPEAKS_OF_SHOWN = re.compile(r"\b(?:that|this|that one|this one)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the recommendations shown last were to be.
+
+    Attributes:
+        text: the request, its titles masked.
+        seeds: rows of the movies it named as liked.
+        constraints: what every movie must be.
+        moods: what it should rather be.
+        excluded: rows that it does not want.
+        vector: ``(D,)`` the request's embedding, if there is one.
+    """
+
+    text: str = ""
+    seeds: tuple[int, ...] = ()
+    constraints: Constraints = NO_CONSTRAINTS
+    moods: frozenset[Mood] = frozenset()
+    excluded: tuple[int, ...] = ()
+    vector: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -20,10 +56,32 @@ class Conversation:
     Attributes:
         row: the catalogue row of the movie last spoken of.
         shown: rows of the movies recommended so far, which are not recommended again.
+        likes: rows of the movies the person likes: what to recommend for where a wish names none.
+        dislikes: rows of the movies the person dislikes; neither they nor their series are recommended.
+        seen: rows of the movies the person knows.
+        listed: rows of the recommendations shown last, in their order.
+        last: the answer that showed them.
+        wish: what they were to be.
+        offered: a wish with one condition less, which a "yes" takes.
+        choices: rows of the movies that the bot asked about ("did you mean ...?").
+        pending: the words that left that in doubt.
+        question: the last question, its titles masked.
+        lists_last: the last turn showed recommendations.
     """
 
     row: int | None = None
     shown: list[int] = field(default_factory=list)
+    likes: list[int] = field(default_factory=list)
+    dislikes: list[int] = field(default_factory=list)
+    seen: list[int] = field(default_factory=list)
+    listed: tuple[int, ...] = ()
+    last: "Answer | None" = field(default=None, repr=False, compare=False)
+    wish: Wish | None = None
+    offered: Wish | None = None
+    choices: tuple[int, ...] = ()
+    pending: str = ""
+    question: str = ""
+    lists_last: bool = False
 
     def recall(self, query: str, is_recommend: bool) -> int | None:
         """Return the movie that a query without a title refers back to, or None.
@@ -32,19 +90,48 @@ class Conversation:
             query: the person's words.
             is_recommend: a new wish ("I'm looking for a drama") refers to nothing; a question without a title does.
         """
-        if self.row is None:
-            return None
-        words = len(query.split())
-        refers = bool(_REFERS_BACK.search(query))
         if is_recommend:
             return self.row if _WANTS_MORE.search(query) else None
-        return self.row if refers or words <= 5 else None
+        about = self.row
+        if self.lists_last and self.listed:
+            # Of one movie told and three shown, "it" is the one told, "that one" the first shown.
+            told = self.wish is not None and len(self.wish.seeds) == 1 and not _SPEAKS_OF_SHOWN.search(query)
+            about = self.row if told and self.row is not None else self.listed[0]
+        return about if _REFERS_BACK.search(query) or len(query.split()) <= 5 else None
 
-    def remember(self, row: int | None, shown: list[int]) -> None:
-        """Note what an answer was about."""
+    @staticmethod
+    def refers_back(query: str) -> bool:
+        """Say whether a query has a word that stands for what was said before."""
+        return _REFERS_BACK.search(query) is not None
+
+    def remember(self, row: int | None, shown: Sequence[int]) -> None:
+        """Note what an answer was about, and what it recommended."""
         if row is not None:
             self.row = row
-        self.shown = [*self.shown, *shown][-MAX_SHOWN:]
+            self.lists_last = False
+        if shown:
+            self.shown = [*self.shown, *shown][-MAX_SHOWN:]
+            self.listed = tuple(shown)
+            self.lists_last = True
+
+    def like(self, row: int) -> None:
+        """Note that the person likes a movie."""
+        self.likes = [*(other for other in self.likes if other != row), row]
+        self.dislikes = [other for other in self.dislikes if other != row]
+
+    def dislike(self, row: int) -> None:
+        """Note that the person dislikes a movie."""
+        self.dislikes = [*(other for other in self.dislikes if other != row), row]
+        self.likes = [other for other in self.likes if other != row]
+
+    def mark_seen(self, row: int) -> None:
+        """Note that the person knows a movie."""
+        self.seen = [*(other for other in self.seen if other != row), row]
+
+    def start_over(self) -> None:
+        """Forget what was spoken of and wished for; tastes, and what was shown, stay for the session."""
+        self.row, self.listed, self.last, self.wish, self.offered = None, (), None, None, None
+        self.choices, self.pending, self.question, self.lists_last = (), "", "", False
 
 
 class Conversations:

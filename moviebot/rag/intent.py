@@ -37,6 +37,13 @@ _UNKNOWN_TITLES = (
     "The Brass Orchard", "nine doors down", "Vermilion", "the last ferryman", "Salt Winter", "echoes of the quarry",
     "Agnes and the Wolves", "midnight tram", "Borderless", "a house for sparrows",
 )  # fmt: skip
+# Titles that read like something a person says: they are no greeting, no request and no wish.
+_MISLEADING_TITLES = (
+    "Please Come Home, Mother", "How I Met the Mayor", "Hello, Stranger", "Show Me Tomorrow", "Number Nine",
+    "What a Day!",
+    "I Know Nothing", "Good Morning, Sailor", "Thanks for Everything", "Looking for Rosa", "Something Like Rain",
+    "Really, Really Fine", "Kiss of Winter", "Two Hours in Lisbon", "The Color of Bread", "Find Me a Bride",
+)  # fmt: skip
 _HASHER_WORDS = HashingVectorizer(n_features=_BUCKETS, ngram_range=(1, 3), alternate_sign=False, norm="l2")
 _HASHER_LETTERS = HashingVectorizer(
     n_features=_BUCKETS, analyzer="char_wb", ngram_range=(2, 5), alternate_sign=False, norm="l2"
@@ -129,15 +136,16 @@ def mask_mentions(query: str, mentions: Sequence[Mention], least: float = 0.5) -
 
 
 def read_examples() -> list[tuple[str, str]]:
-    """Return the packaged wordings, each with its titles masked, and once more with titles nobody knows."""
+    """Return the packaged wordings, each with its titles masked, and twice more with titles that nobody knows."""
     examples = []
     for number, (query, intent) in enumerate(read_intent_rows()):
         examples.append((query.replace("<movie>", MASK), intent))
         if "<movie>" in query:
-            for offset in range(query.count("<movie>")):
-                title = _UNKNOWN_TITLES[(number + offset) % len(_UNKNOWN_TITLES)]
-                query = query.replace("<movie>", title, 1)
-            examples.append((query, intent))
+            for titles in (_UNKNOWN_TITLES, _MISLEADING_TITLES):
+                named = query
+                for offset in range(query.count("<movie>")):
+                    named = named.replace("<movie>", titles[(number + offset) % len(titles)], 1)
+                examples.append((named, intent))
     return examples
 
 

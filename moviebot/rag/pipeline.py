@@ -10,24 +10,20 @@ Shapes: Q queries, D embedding.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from moviebot.data.prompts import is_decline, render_question_prompt, render_recommend_prompt
+from moviebot.data.prompts import is_decline
 from moviebot.data.schemas import Movie
-from moviebot.rag.answer import HELP, NO_CANDIDATES, NOT_FOUND, Answer, Query, ask_which, show_recommendations
+from moviebot.rag.answer import NOT_FOUND, Answer, Query, show_recommendations
 from moviebot.rag.bundle import Bundle
 from moviebot.rag.candidates import CandidateRanker
-from moviebot.rag.checks import MAX_RECOMMENDATIONS, choose_recommendations, is_grounded, strip_controls
+from moviebot.rag.checks import choose_recommendations, is_grounded, strip_controls
+from moviebot.rag.clauses import split_turn
 from moviebot.rag.conversation import Conversation, Conversations
-from moviebot.rag.intent import Guess, mask_mentions
-from moviebot.rag.resolver import MAX_CANDIDATES, Resolution
-from moviebot.rag.titles import Mention
-
-_SEED_SCORE = 0.6  # a title this likely meant is one that the person likes
-_SEED_SURE = 0.5  # or one that is this likely meant: "movies like the godfahter", but not "something funny"
+from moviebot.rag.intent import mask_mentions
+from moviebot.rag.planner import Planner, Turn
+from moviebot.rag.wishes import WishReader
 
 
 class TextGenerator(Protocol):
@@ -55,6 +51,8 @@ class MovieBot:
         self.resolver = bundle.resolver
         self.titles = self.resolver.reader.titles
         self.ranker = CandidateRanker(bundle.movies, self.titles, bundle.text_index.vectors, bundle.pair_scorer)
+        wishes = WishReader(bundle.movies, self.resolver.reader.known)
+        self.planner = Planner(bundle.movies, self.ranker, wishes)
         self.conversations = Conversations()
         self._row_of = {movie.tconst: row for row, movie in enumerate(bundle.movies)}
 
@@ -152,94 +150,36 @@ class MovieBot:
             return []
         texts = [query.text for query in queries]
         started = time.perf_counter()
-        mentions = [self.titles.find_mentions(text) for text in texts]
-        masked = [mask_mentions(text, found) for text, found in zip(texts, mentions, strict=True)]
-        guesses = self.bundle.intent.classify(masked)
+        found = [self.titles.find_mentions(text) for text in texts]
+        mentions = [self.planner.wishes.select(text, spoken) for text, spoken in zip(texts, found, strict=True)]
+        masked = [mask_mentions(text, spoken) for text, spoken in zip(texts, mentions, strict=True)]
+        parts = [split_turn(text) for text in masked]
+        guesses = self.bundle.intent.classify([*masked, *chain.from_iterable(parts)])
+        part_guesses = iter(guesses[len(texts) :])
+        clauses = [[(part, next(part_guesses)) for part in those] for those in parts]
         intent_share = (time.perf_counter() - started) / len(queries)
         started = time.perf_counter()
         resolutions = self.resolver.resolve(texts)
         # Only a wish that names no movie is compared with the movies' texts as a whole.
-        wishes = [n for n, guess in enumerate(guesses) if guess.intent == "recommend"]
+        wishes = [n for n in range(len(texts)) if guesses[n].intent == "recommend"]
         encoded = self.bundle.encode_texts([texts[n] for n in wishes]) if wishes else ()
         vectors = dict(zip(wishes, encoded, strict=True))  # (D,) each
         encode_share = (time.perf_counter() - started) / len(queries)
 
         def plan(n: int) -> Answer:
             started = time.perf_counter()
-            query = queries[n]
-            conversation = self.conversations.get(query.conversation)
-            answer = self._plan(
-                query.text, masked[n], mentions[n], guesses[n], resolutions[n], conversation, vectors.get(n)
-            )
+            turn = Turn(texts[n], masked[n], mentions[n], guesses[n], resolutions[n], vectors.get(n), clauses[n])
+            answer = self._plan(turn, self.conversations.get(queries[n].conversation))
             took = encode_share + time.perf_counter() - started
             answer.seconds = {"intent": intent_share, "retrieve": took, "generate": 0.0, "total": 0.0}
             return answer
 
         return [partial(plan, n) for n in range(len(queries))]
 
-    def _plan(
-        self,
-        text: str,
-        masked: str,
-        mentions: Sequence[Mention],
-        guess: Guess,
-        found: Resolution,
-        conversation: Conversation,
-        vector: NDArray[np.float32] | None,  # (D,)
-    ) -> Answer:
-        named = bool(mentions) and mentions[0].score >= _SEED_SCORE
-        row, score = found.row, found.score
-        if not named and (recalled := conversation.recall(text, guess.intent == "recommend")) is not None:
-            row, score = recalled, 1.0
-        elif not named and guess.intent == "recommend" and score < _SEED_SURE:
-            row = None  # "I'm looking for a drama" names no movie, whatever it is spelt like
-        elif not named and guess.intent == "other":
-            row = None
-        # A recalled movie stands nowhere in the query, but is the likeliest all the same.
-        meant = list(dict.fromkeys(found.rows if row is None else (row, *found.rows)))
-        answer = Answer(
-            text,
-            guess.intent,
-            movie=None if row is None else self.movies[row],
-            movie_score=score,
-            movie_candidates=[self.movies[candidate] for candidate in meant[:MAX_CANDIDATES]],
-            conversation=conversation,
-        )
-        if guess.intent == "question":
-            self._plan_question(answer, [self.movies[choice] for choice in found.choices])
-        elif guess.intent == "recommend":
-            self._plan_recommendation(answer, masked, mentions, row, conversation, vector)
-        else:
-            answer.answer = HELP
+    def _plan(self, turn: Turn, conversation: Conversation) -> Answer:
+        answer = self.planner.plan(turn, conversation)
+        answer.conversation = conversation
         # What the model still has to choose is remembered when it has.
         shown = [] if self._is_chosen_by_model(answer) else self._rows(answer.recommendations)
-        conversation.remember(row, shown)
+        conversation.remember(None if answer.movie is None else self._row_of[answer.movie.tconst], shown)
         return answer
-
-    def _plan_question(self, answer: Answer, choices: Sequence[Movie]) -> None:
-        if answer.movie is None:
-            answer.answer, answer.abstained = ask_which(choices) if choices else NOT_FOUND, True
-        else:
-            answer.prompt = render_question_prompt(answer.query, answer.movie)
-
-    def _plan_recommendation(
-        self,
-        answer: Answer,
-        masked: str,
-        mentions: Sequence[Mention],
-        row: int | None,
-        conversation: Conversation,
-        vector: NDArray[np.float32] | None,  # (D,)
-    ) -> None:
-        liked = [mention.rows[0] for mention in mentions if mention.score >= _SEED_SCORE]
-        seeds = list(dict.fromkeys(liked if row is None else [row, *liked]))
-        rows = self.ranker.rank(masked, seeds, vector, exclude=conversation.shown)
-        answer.candidates = [self.movies[candidate] for candidate in rows]
-        if not rows:
-            answer.answer, answer.abstained = NO_CANDIDATES, True
-            return
-        # Without a model, and until it has written, the best three candidates stand.
-        answer.recommendations = answer.candidates[:MAX_RECOMMENDATIONS]
-        answer.answer = show_recommendations(answer)
-        if answer.movie is not None:
-            answer.prompt = render_recommend_prompt(answer.movie, answer.candidates, MAX_RECOMMENDATIONS)

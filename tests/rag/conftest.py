@@ -4,9 +4,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
 
 from moviebot.data.catalogue import CATALOGUE_NAME, build_catalogue
 from moviebot.data.schemas import Movie, read_catalogue
+from moviebot.rag.bundle import Bundle
+from moviebot.rag.evidence import EvidenceReader
+from moviebot.rag.intent import IntentClassifier
+from moviebot.rag.pair_scorer import PairScorer
+from moviebot.rag.resolver import MovieResolver
 
 
 class ScriptedGenerator:
@@ -31,3 +41,19 @@ def sample_movies() -> tuple[Movie, ...]:
     with tempfile.TemporaryDirectory() as folder:
         build_catalogue(Path(folder), sample=True)
         return tuple(read_catalogue(Path(folder) / CATALOGUE_NAME))
+
+
+@pytest.fixture(scope="session")
+def sample_bundle() -> Bundle:
+    """The embedded catalogue with the models that read a query fitted without encoders: seconds, no weights."""
+    movies = list(sample_movies())
+    reader = EvidenceReader(movies)
+    found = {
+        "movies": movies,
+        "resolver": MovieResolver.fit(reader),
+        "intent": IntentClassifier.fit(),
+        "pair_scorer": PairScorer.default(),
+        "text_index": SimpleNamespace(vectors=None),
+        "encode_texts": lambda texts: np.zeros((len(texts), 1), dtype=np.float32),
+    }
+    return cast("Bundle", SimpleNamespace(**found))
