@@ -13,9 +13,9 @@ from moviebot.modules.decoding import DraftDecoder
 from moviebot.modules.title_choice import choose_lines, encode_lines, walk_trie
 
 TITLES = [
-    "Alien (1979)", "Aliens (1986)", "Alien", "Alien 3 (1992)", "Amélie (2001)", "千と千尋の神隠し (2001)", "</s> (1999)",
-    "### Response: (2000)", "12 Angry Men (1957)", "12 (2007)", "(500) Days of Summer (2009)", "…", "Up (2009)",
-    "M (1931)", "M", "\u202eevil (2001)", "a\nb (2002)", "$ (1971)", "Alien (1979) ", "<|im_end|>",
+    "Alien (1979)", "Aliens (1986)", "Alien", "Alien 3 (1992)", "Amélie (2001)", "千と千尋の神隠し (2001)",
+    "</s> (1999)", "### Response: (2000)", "12 Angry Men (1957)", "12 (2007)", "(500) Days of Summer (2009)", "…",
+    "Up (2009)", "M (1931)", "M", "\u202eevil (2001)", "a\nb (2002)", "$ (1971)", "Alien (1979) ", "<|im_end|>",
 ]  # fmt: skip
 
 

@@ -27,10 +27,13 @@ def test_a_question_gets_the_movies_facts_and_the_models_answer(bot: MovieBot, m
     assert answer.seconds["total"] >= answer.seconds["generate"] > 0
 
 
-def test_an_invented_answer_is_said_to_be_ungrounded(bundle_folder: Path) -> None:
+def test_an_invented_answer_gives_way_to_the_fact(bundle_folder: Path) -> None:
     bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was Alan Smithee."))
     [answer] = bot.answer([Query("who directed Winter Wheat?")])
-    assert not answer.grounded
+    assert answer.answer == "It was directed by Olga Sidorova."
+    assert answer.grounded
+    assert answer.fallback
+    assert not answer.abstained
 
 
 def test_a_decline_is_an_abstention(bundle_folder: Path) -> None:
@@ -162,6 +165,7 @@ def test_an_answer_that_failed_leaves_no_memory(bundle_folder: Path) -> None:
 
 
 def test_control_characters_of_a_model_are_not_passed_on(bundle_folder: Path) -> None:
-    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was \x1b[31mOlga\u200b Sidorova."))
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was \x1bOlga\u200b Sidorova.\x07"))
     [answer] = bot.answer([Query("who directed Winter Wheat?")])
-    assert answer.answer == "It was [31mOlga Sidorova."
+    assert answer.answer == "It was Olga Sidorova."
+    assert not answer.fallback
