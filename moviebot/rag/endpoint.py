@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,6 +58,7 @@ class EndpointGenerator:
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
         timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
         self._http = httpx.Client(headers=headers, timeout=timeout)
+        weakref.finalize(self, self._http.close)  # kept for a whole session: nobody else closes it
         self._warned = ""
         self._lock = threading.Lock()
 
@@ -104,10 +106,6 @@ class EndpointGenerator:
             raise self._explain(error) from error
         if not ended:
             raise EndpointError(f"--llm {self.url} broke off amid a reply: is the server still there?")
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def _write(self, prompt: str) -> str:
         try:

@@ -48,7 +48,8 @@ _ELSEWHERE = re.compile(
     r"\b(paid|pay|salary|paycheck|money|cost|audition\w*|stunts?|doubled|age|aged|old|married|trivia|make-?up"
     r"|considered|filming|shoot\w*|shot|reshoots?|development|month|day|exact|date in|uncut|extended|cut|premiere|where"
     r"|distribut\w*|pg|suitable|true story|won|awards?|behind the scenes|who cast|casting|score (do|of|for)"
-    r"|behind the score|voices?|cinemas in|open in|names|turned down|first choice|get along|critics?|times|festival|studio|uk|budget)\b",
+    r"|behind the score|voices?|cinemas in|open in|names|turned down|first choice|get along|critics?|times|festival"
+    r"|studio|uk|budget)\b",
     re.IGNORECASE,
 )
 _OTHER_FILM = re.compile(r"\b(sequel|prequel|remake|spin-?off|soundtrack)s? (to|of|for)\b", re.IGNORECASE)
