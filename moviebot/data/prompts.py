@@ -96,6 +96,16 @@ def render_question_prompt(question: str, movie: Movie) -> str:
     return PROMPT.format(instruction=clean_text(question), context=render_facts(movie))
 
 
+def read_instruction(prompt: str) -> str:
+    """Return what a prompt of :data:`PROMPT` asks, as :func:`clean_text` left it: no text of it can hold a heading.
+
+    Example:
+        >>> read_instruction(render_question_prompt("Who directed it?", Movie("tt1", "Up")))
+        'Who directed it?'
+    """
+    return prompt.partition("### Instruction:\n")[2].partition("\n\n### Input:\n")[0]
+
+
 def render_follow_up(question: str) -> str:
     """Render another question about the movie of the prompt above it: what is known stands there already.
 

@@ -97,6 +97,25 @@ def outline(description: str, max_words: int = OUTLINE_WORDS) -> str:
     return " ".join(words[: clause_ends[-1]] if clause_ends else words).rstrip(" ,;:-")
 
 
+def answer_from_facts(movie: Movie, topic: Topic) -> tuple[str, Topic]:
+    """Answer from a movie's facts, in the one wording that each topic is taught in.
+
+    Returns:
+        The answer and its topic; a decline and ``unanswerable`` where the catalogue does not hold the facts.
+
+    Example:
+        >>> answer_from_facts(Movie("tt1", "Up", year=2009), "year")
+        ('It came out in 2009.', 'year')
+    """
+    facts = facts_of(movie, topic)
+    if not facts:
+        return DECLINE_ANSWER, "unanswerable"
+    answer = ANSWERS[topic].replace("{facts}", join_names(facts))
+    if topic == "plot" and not answer.endswith((".", "!", "?", '"', "”", "…")):
+        answer += " ..."
+    return answer, topic
+
+
 def write_questions(movie: Movie, split: Split, n: int, rng: random.Random, *, ambiguous: bool) -> str:
     """Write ``n`` question/answer pairs about a movie.
 
@@ -127,7 +146,7 @@ def write_questions(movie: Movie, split: Split, n: int, rng: random.Random, *, a
         wording = rng.choice(free)
         used.add(wording)
         question = _ask(wording, movie, split, rng, with_year=ambiguous, without_year=topic == "year")
-        answer, answered = _answer(movie, topic)
+        answer, answered = answer_from_facts(movie, topic)
         pairs.append({"question": question, "answer": answer, "topic": answered})
     return json.dumps({"pairs": pairs}, ensure_ascii=False)
 
@@ -156,16 +175,6 @@ def _ask(wording: str, movie: Movie, split: Split, rng: random.Random, *, with_y
     if rng.random() < 0.15:
         question = question.rstrip("?.")
     return question
-
-
-def _answer(movie: Movie, topic: Topic) -> tuple[str, Topic]:
-    facts = facts_of(movie, topic)
-    if not facts:
-        return DECLINE_ANSWER, "unanswerable"
-    answer = ANSWERS[topic].replace("{facts}", join_names(facts))
-    if topic == "plot" and not answer.endswith((".", "!", "?", '"', "”", "…")):
-        answer += " ..."
-    return answer, topic
 
 
 def join_names(names: Sequence[str]) -> str:

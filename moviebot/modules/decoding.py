@@ -75,25 +75,42 @@ class DraftDecoder:
             return
         self._crop(shared)
 
-    @torch.inference_mode()
+    def next_logits(self, text: Sequence[int]) -> torch.Tensor:
+        """Return the logits (V,) of the token behind a text; what it shares with the text before is not read again.
+
+        Args:
+            text: at least one id.
+        """
+        self._reuse(text)
+        return self._read(text, [])[0]
+
     def _check(self, text: Sequence[int], draft: Sequence[int]) -> list[int]:
         """Run the tokens that are not cached and the draft; return what of the draft is right, and one token more."""
+        best: list[int] = self._read(text, draft).argmax(dim=-1).tolist()
+        right = 0
+        while right < len(draft) and draft[right] == best[right]:
+            right += 1
+        self._crop(len(text) + right)
+        return best[: right + 1]
+
+    @torch.inference_mode()
+    def _read(self, text: Sequence[int], draft: Sequence[int]) -> torch.Tensor:
+        """Run the tokens that are not cached and the draft, and cache them.
+
+        Returns:
+            (draft + 1, V), the logits behind the text and behind each token of the draft.
+        """
         device = self.model.device
         new = [*text[len(self._cached) :], *draft]
         ids = torch.tensor([new], device=device)  # (1, T)
         positions = torch.arange(len(self._cached), len(self._cached) + len(new), device=device)[None]
-        logits = self.model(
+        logits: torch.Tensor = self.model(
             input_ids=ids, position_ids=positions, past_key_values=self._cache, use_cache=True,
             logits_to_keep=len(draft) + 1,
         ).logits[0]  # (draft + 1, V)  # fmt: skip
         self.passes += 1
-        best: list[int] = logits.argmax(dim=-1).tolist()
-        right = 0
-        while right < len(draft) and draft[right] == best[right]:
-            right += 1
         self._cached += new
-        self._crop(len(text) + right)
-        return best[: right + 1]
+        return logits
 
     def _crop(self, length: int) -> None:
         assert self._cache is not None

@@ -1,5 +1,6 @@
 """A query, what it came to, and the words in which that is shown."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from moviebot.rag.conversation import Conversation
 from moviebot.rag.intent import Intent
 
 MAX_QUERY_CHARS = 2000
+_IMDB_ID = re.compile(r"tt\d+", re.ASCII)
 HELP = (
     "I can answer questions about a movie (who directed it, who is in it, when it came out, how long it is, what it is "
     "about) and recommend movies, for example ones like a movie you loved."
@@ -47,7 +49,7 @@ class Answer:
         candidates: the up to 20 movies the prompt offered; recommendations only.
         recommendations: up to three of them.
         answer: the text shown.
-        grounded: every number and name of the answer stands in the facts; every recommendation was a candidate.
+        grounded: the facts bear the answer out; every recommendation was a candidate.
         abstained: the bot said that it does not know.
         prompt: exactly what the model saw; empty where it was not asked.
         seconds: for each step, this query's share of its batch; ``total`` is their sum.
@@ -55,6 +57,7 @@ class Answer:
         reasons: why each recommendation, in its order, told from the catalogue; empty where none is told.
         preface: what is said before the recommendations: a fact asked for in the same turn, or what was noted.
         notes: what is said behind them: what the catalogue cannot tell, or that no more fit.
+        fallback: the answer to a question is not the model's: its own failed the check, or there was none.
         conversation: the thread it belongs to, which is told what was shown.
     """
 
@@ -74,7 +77,21 @@ class Answer:
     reasons: list[str] = field(default_factory=list)
     preface: str = ""
     notes: list[str] = field(default_factory=list)
+    fallback: bool = False
     conversation: Conversation | None = field(default=None, repr=False)
+
+    @property
+    def link(self) -> str | None:
+        """The page of the movie at IMDb; None without a movie, or where its id is not of IMDb's shape.
+
+        Example:
+            >>> Answer("Who directed Heat?", "question", Movie("tt0113277", "Heat")).link
+            'https://www.imdb.com/title/tt0113277/'
+            >>> Answer("Who directed Heat?", "question", Movie("row 7", "Heat")).link
+        """
+        if self.movie is None or not _IMDB_ID.fullmatch(self.movie.tconst):
+            return None
+        return f"https://www.imdb.com/title/{self.movie.tconst}/"
 
     def as_row(self, identifier: object = None) -> dict[str, Any]:
         """Return the JSON object that ``tools/predict.py`` writes."""
@@ -96,8 +113,13 @@ class Answer:
 
 
 def show_recommendations(answer: Answer) -> str:
-    """Write the recommendations as the person sees them."""
-    titles = "\n".join(f"- {clean_text(movie.label)}" for movie in answer.recommendations)
+    """Write the recommendations as the person sees them, each with its reason where one is told."""
+    reasons = [f": {clean_text(reason)}" if reason else "" for reason in answer.reasons]
+    reasons += [""] * (len(answer.recommendations) - len(reasons))
+    titles = "\n".join(
+        f"- {clean_text(movie.label)}{reason}"
+        for movie, reason in zip(answer.recommendations, reasons[: len(answer.recommendations)], strict=True)
+    )
     opening = "You could" if answer.movie is None else f"If you liked {clean_text(answer.movie.label)}, you could"
     return frame(answer, f"{opening} watch:\n{titles}")
 

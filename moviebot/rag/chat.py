@@ -13,27 +13,27 @@ from moviebot.errors import UserError
 from moviebot.rag.answer import HELP, Answer, Query, check_query
 from moviebot.rag.bundle import load_bundle
 from moviebot.rag.checks import strip_controls
+from moviebot.rag.language_model import load_language_model
 from moviebot.rag.pipeline import MovieBot
 
 _COMMANDS = "/help shows this, /new forgets the conversation, /exit leaves (so does Ctrl-D)"
 _CONVERSATION = "chat"
 
 
-def chat(bundle: Path, no_llm: bool = False) -> None:
+def chat(bundle: Path, no_llm: bool = False, llm: str | None = None, llm_model: str | None = None) -> None:
     """Talk to a bundle in the terminal.
 
     Args:
         bundle: a bundle's folder.
         no_llm: answer without the language model: only movies found and recommendations are shown.
+        llm: ask an OpenAI-compatible endpoint at this address (http://localhost:8000/v1) instead of the bundle's own
+            model; a key is read from the environment variable MOVIEBOT_LLM_API_KEY.
+        llm_model: the model's name there.
     """
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     loaded = load_bundle(bundle)
     with Console(stderr=True).status("Loading the models"):
-        generator = None
-        if not no_llm:
-            from moviebot.rag.generator import Generator  # imports the language model's libraries
-
-            generator = Generator(loaded.base, loaded.adapter)
+        generator = load_language_model(loaded, no_llm, llm, llm_model)
         bot = MovieBot(loaded, generator)
     if sys.stdin.isatty():
         _say(console, f"{HELP}\n{_COMMANDS}.")
@@ -88,17 +88,14 @@ def _stream(bot: MovieBot, console: Console, answer: Answer) -> None:
     if bot.generator is None:
         raise ValueError("there is no language model to stream from")
     pieces = []
-    shows = answer.intent == "question"  # a list is shown once it is checked
-    for piece in bot.generator.stream(answer.prompt):
-        pieces.append(piece)
-        if shows:
-            _say(console, piece, end="")
-            console.file.flush()
-    written = strip_controls("".join(pieces))
-    bot.finish(answer, written)
-    _say(console, "" if shows and written.strip() else answer.answer)
-    if not answer.grounded:
-        console.print("[dim](not all of this is in my catalogue)[/dim]")
+    for piece in bot.complete(answer):
+        pieces.append(strip_controls(piece))
+        _say(console, pieces[-1], end="")
+        console.file.flush()
+    written = "".join(pieces).strip()
+    if written and written != answer.answer:  # the check has put the fact in the place of what was written
+        _say(console, "")
+    _say(console, "" if written == answer.answer else answer.answer)
 
 
 def _say(console: Console, text: str, end: str = "\n") -> None:

@@ -10,6 +10,7 @@ from moviebot.data.splits import normalise_title
 
 MAX_RECOMMENDATIONS = 3
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_SPEAKER = frozenset(("i", "im", "id", "ive", "ill"))  # who answers, in normalise_title's spelling, is no name
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'’.-]*")
 
 
@@ -30,13 +31,22 @@ def is_grounded(answer: str, movie: Movie, question: str = "") -> bool:
     """
     if not answer.strip():
         return False
-    if is_decline(answer):
-        return True
+    return is_decline(answer) or names_stand(answer, movie, question)
+
+
+def names_stand(answer: str, movie: Movie, question: str = "") -> bool:
+    """Say whether every number and every name of a text, be it a decline, stands in the facts or the question.
+
+    Example:
+        >>> up = Movie("tt1", "Up", year=2009)
+        >>> names_stand("I don't know.", up), names_stand("I don't know, but Brad Bird does.", up)
+        (True, False)
+    """
     known = f"{render_facts(movie)}\n{movie.label}\n{movie.original_title or ''}\n{question}"
     numbers = {_plain_number(number) for number in _NUMBER.findall(known)}
     if any(_plain_number(number) not in numbers for number in _NUMBER.findall(answer)):
         return False
-    words = set(normalise_title(known).split())
+    words = {*normalise_title(known).split(), *_SPEAKER}
     return all(word in words for name in _NAME.findall(answer.strip()) for word in normalise_title(name).split())
 
 

@@ -1,4 +1,4 @@
-"""The language model that writes the answers: batched for files, streamed for the chat."""
+"""The language model that writes the answers: batched for files, streamed for the chat, held to a list for a choice."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from moviebot.data.tokenise import encode_prompt
 from moviebot.modules.decoding import DraftDecoder
 from moviebot.modules.dense import MAX_NEW_TOKENS, generate_texts, load_dense_model
+from moviebot.modules.title_choice import choose_lines
 
 
 class Generator:
@@ -29,6 +30,19 @@ class Generator:
     def generate(self, prompts: Sequence[str]) -> list[str]:
         """Return the model's text for each prompt, in order."""
         return generate_texts(self.model, self.tokenizer, prompts, self.max_new_tokens, self.batch_size)
+
+    def choose(self, prompt: str, titles: Sequence[str], n: int) -> list[int]:
+        """Let the model choose among titles by constrained decoding; see :func:`choose_lines`.
+
+        Args:
+            prompt: offers the titles.
+            titles: untrusted.
+            n: how many to choose.
+
+        Returns:
+            The places of min(n, len(titles)) distinct titles, in the model's order.
+        """
+        return choose_lines(self._decoder.next_logits, self.tokenizer, encode_prompt(self.tokenizer, prompt), titles, n)
 
     def stream(self, prompt: str) -> Iterator[str]:
         """Yield the model's text in pieces, as it is written.

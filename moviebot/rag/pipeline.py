@@ -7,23 +7,28 @@ conversation waits until the model has chosen what is shown.
 Shapes: Q queries, D embedding.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from moviebot.data.prompts import is_decline
+from moviebot.data.prompts import read_instruction
 from moviebot.data.schemas import Movie
 from moviebot.rag.answer import NOT_FOUND, Answer, Query, show_recommendations
 from moviebot.rag.bundle import Bundle
 from moviebot.rag.candidates import CandidateRanker
-from moviebot.rag.checks import choose_recommendations, is_grounded, strip_controls
+from moviebot.rag.checks import MAX_RECOMMENDATIONS, choose_recommendations, strip_controls
 from moviebot.rag.clauses import split_turn
 from moviebot.rag.conversation import Conversation, Conversations
+from moviebot.rag.endpoint import EndpointError
+from moviebot.rag.grounding import ground_answer
 from moviebot.rag.intent import mask_mentions
 from moviebot.rag.planner import Planner, Turn
 from moviebot.rag.wishes import WishReader
+
+logger = logging.getLogger(__name__)
 
 
 class TextGenerator(Protocol):
@@ -34,6 +39,14 @@ class TextGenerator(Protocol):
 
     def stream(self, prompt: str) -> Iterator[str]:
         """Yield the continuation of a prompt in pieces."""
+
+
+@runtime_checkable
+class TitleChooser(Protocol):
+    """What a language model can do that may be held to a list; one behind an endpoint may not."""
+
+    def choose(self, prompt: str, titles: Sequence[str], n: int) -> list[int]:
+        """Return the places of ``n`` distinct titles, in the model's order."""
 
 
 class MovieBot:
@@ -98,12 +111,62 @@ class MovieBot:
     def _generate(self, asked: Sequence[Answer]) -> None:
         if self.generator is None or not asked:
             return
+        # A choice is a few short passes a prompt: it gains nothing from a batch.
+        chooses = isinstance(self.generator, TitleChooser)
+        for answer in asked:
+            if chooses and answer.intent == "recommend":
+                self._choose(answer)
+        written = [answer for answer in asked if not (chooses and answer.intent == "recommend")]
         started = time.perf_counter()
-        responses = self.generator.generate([answer.prompt for answer in asked])
-        share = (time.perf_counter() - started) / len(asked)
-        for answer, response in zip(asked, responses, strict=True):
+        responses = self.generator.generate([answer.prompt for answer in written]) if written else []
+        share = (time.perf_counter() - started) / max(1, len(written))
+        for answer, response in zip(written, responses, strict=True):
             answer.seconds["generate"] = share
             self.finish(answer, response)
+
+    def _choose(self, answer: Answer) -> None:
+        """Let the model choose among the candidates; it can name no other, and none twice."""
+        if not isinstance(self.generator, TitleChooser):
+            raise ValueError("the language model can't be held to a list")
+        started = time.perf_counter()
+        labels = [movie.label for movie in answer.candidates]
+        places = self.generator.choose(answer.prompt, labels, MAX_RECOMMENDATIONS)
+        answer.seconds["generate"] = time.perf_counter() - started
+        self._show(answer, [answer.candidates[place] for place in places])
+
+    def _show(self, answer: Answer, recommended: list[Movie]) -> None:
+        answer.recommendations, answer.reasons = recommended, self.planner.tell_reasons(answer, recommended)
+        answer.answer = show_recommendations(answer)
+        if answer.conversation is not None:
+            answer.conversation.remember(None, self._rows(recommended))
+
+    def complete(self, answer: Answer) -> Iterator[str]:
+        """Let the model write a prepared answer and finish it: what a chat calls, one answer at a time.
+
+        Args:
+            answer: from :meth:`prepare`; one without a prompt is whole already.
+
+        Yields:
+            An answer to a question in pieces, as the model writes it, untrusted; a list is yielded by no piece. What
+            ``answer.answer`` is afterwards counts: the check may have put another text in the model's place. Leaving
+            early stops the model, and leaves the answer as it was prepared.
+        """
+        if self.generator is None or not answer.prompt:
+            return
+        if answer.intent == "recommend" and isinstance(self.generator, TitleChooser):
+            self._choose(answer)
+            return
+        started = time.perf_counter()
+        pieces: list[str] = []
+        try:
+            for piece in self.generator.stream(answer.prompt):
+                pieces.append(piece)
+                yield piece if answer.intent == "question" else ""
+        except EndpointError as error:  # half a reply is none: the question gets the fact, the list its best candidates
+            logger.warning("%s", error)
+            pieces = []
+        answer.seconds["generate"] = time.perf_counter() - started
+        self.finish(answer, "".join(pieces))
 
     def prepare(self, queries: Sequence[Query]) -> list[Answer]:
         """Do all but the generation: intents, movies, candidates, prompts, and the answers that need no model.
@@ -116,16 +179,15 @@ class MovieBot:
         """Put the model's text into an answer, checked, and remember what is shown."""
         response = strip_controls(response).strip()
         if answer.intent == "recommend":
-            answer.recommendations, answer.faults = choose_recommendations(response, answer.candidates)
-            answer.answer = show_recommendations(answer)
-            if answer.conversation is not None:
-                answer.conversation.remember(None, self._rows(answer.recommendations))
+            recommended, answer.faults = choose_recommendations(response, answer.candidates)
+            self._show(answer, recommended)
             return
         if answer.movie is None:
             raise ValueError("a question was put to the model without a movie")
-        answer.answer = response or NOT_FOUND
-        answer.abstained = is_decline(answer.answer) or not response
-        answer.grounded = is_grounded(answer.answer, answer.movie, answer.query)
+        # The prompt's question: "the second one" may have been meant by what the person wrote.
+        grounded = ground_answer(read_instruction(answer.prompt), response, answer.movie)
+        answer.answer, answer.abstained, answer.fallback = grounded.text, grounded.abstained, grounded.fallback
+        answer.grounded = True
 
     def remember(self, conversation: str, movie: str | None, shown: Sequence[str]) -> None:
         """Note an answer that was given earlier, in another run.

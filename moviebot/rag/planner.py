@@ -36,10 +36,10 @@ from moviebot.rag.conversation import Conversation, Wish
 from moviebot.rag.dialogue_acts import Act, find_places, is_no, is_yes, pick_choice, read_act
 from moviebot.rag.fact_line import tell_fact
 from moviebot.rag.intent import MASK, Guess, Intent
+from moviebot.rag.reasons import ReasonTeller
 from moviebot.rag.resolver import MAX_CANDIDATES, SURE, Resolution
 from moviebot.rag.small_talk import reply
 from moviebot.rag.titles import Mention
-from moviebot.rag.why import explain
 from moviebot.rag.wishes import SEED_SCORE, Wishes, WishReader, compare, weigh_moods
 
 _SEED_SURE = 0.5  # or one that is this likely meant: "movies like the godfahter", but not "something funny"
@@ -107,6 +107,7 @@ class Planner:
         self.movies = movies
         self.ranker = ranker
         self.wishes = wishes
+        self.reasons = ReasonTeller(movies)
 
     def plan(self, turn: Turn, conversation: Conversation) -> Answer:
         """Return the answer to a turn; what the turn tells of the person's wishes and tastes is noted."""
@@ -261,6 +262,7 @@ class Planner:
             )
         # Without a model, and until it has written, the best three candidates stand.
         answer.recommendations = answer.candidates[:MAX_RECOMMENDATIONS]
+        answer.reasons = self._explain(answer.query, answer.recommendations, wish)
         answer.answer = show_recommendations(answer)
         if answer.movie is not None:
             answer.prompt = render_recommend_prompt(answer.movie, answer.candidates, MAX_RECOMMENDATIONS)
@@ -377,17 +379,32 @@ class Planner:
         ]
         if not shown:
             return self._say(turn, "question", NOTHING_SHOWN)
-        last, wish = conversation.last, conversation.wish or Wish()
-        told = {}
-        if last is not None and len(last.reasons) == len(last.recommendations):
-            told = {movie.tconst: reason for movie, reason in zip(last.recommendations, last.reasons, strict=True)}
-        liked = [self.movies[seed] for seed in wish.seeds]
-        lines = []
-        for row in shown:
-            movie = self.movies[row]
-            reason = told.get(movie.tconst)
-            lines.append(f"{clean_text(movie.label)}: {reason}" if reason else explain(movie, liked, wish.constraints))
+        wish = conversation.wish or Wish()
+        asked = conversation.last.query if conversation.last is not None else ""
+        movies = [self.movies[row] for row in shown]
+        beside = f" beside {clean_text(self.movies[wish.seeds[0]].label)}" if wish.seeds else ""
+        fits = f". It fits what you asked for: {clean_text(wish.constraints.describe())}" if wish.constraints else ""
+        lines = [
+            f"I picked {clean_text(movie.label)}{beside}: {reason}{fits}."
+            for movie, reason in zip(movies, self._explain(asked, movies, wish), strict=True)
+        ]
         return self._start(turn, "question", shown[0], 1.0, "\n".join(lines))
+
+    def tell_reasons(self, answer: Answer, movies: Sequence[Movie]) -> list[str]:
+        """Return why each movie is recommended, a phrase each; see :class:`ReasonTeller`.
+
+        Args:
+            answer: to which they are recommended.
+            movies: what is shown.
+        """
+        wish = answer.conversation.wish if answer.conversation is not None else None
+        return self._explain(answer.query, movies, wish or Wish())
+
+    def _explain(self, query: str, movies: Sequence[Movie], wish: Wish) -> list[str]:
+        liked = self.movies[wish.seeds[0]] if wish.seeds else None
+        # What was asked for in the turns before is no part of the query: "something newer".
+        asked = f"{wish.constraints.describe()} {query}"
+        return [self.reasons.tell(movie, liked, asked) for movie in movies]
 
     def _drop_condition(self, act: Act, turn: Turn, conversation: Conversation) -> Answer | None:
         wish = conversation.wish

@@ -18,13 +18,21 @@ from moviebot.artefact import hash_path
 from moviebot.errors import UserError
 from moviebot.rag.answer import Answer, Query, check_query
 from moviebot.rag.bundle import MANIFEST_NAME, load_bundle
+from moviebot.rag.language_model import load_language_model
 from moviebot.rag.pipeline import MovieBot
 
 logger = logging.getLogger(__name__)
 
 
 def predict(
-    bundle: Path, input: Path, output: Path, no_llm: bool = False, batch_size: int = 16, chunk_size: int = 64
+    bundle: Path,
+    input: Path,
+    output: Path,
+    no_llm: bool = False,
+    llm: str | None = None,
+    llm_model: str | None = None,
+    batch_size: int = 16,
+    chunk_size: int = 64,
 ) -> None:
     """Answer the queries of a file.
 
@@ -33,11 +41,14 @@ def predict(
         input: a JSONL file of objects with "query", and optionally "conversation" and "id".
         output: the JSONL file to write, one line for each line of the input, in the same order.
         no_llm: fill everything but the generated text, to measure retrieval alone.
+        llm: ask an OpenAI-compatible endpoint at this address (http://localhost:8000/v1) instead of the bundle's own
+            model; a key is read from the environment variable MOVIEBOT_LLM_API_KEY.
+        llm_model: the model's name there.
         batch_size: prompts that go through the language model together.
         chunk_size: queries that are read, answered and written together.
 
     Raises:
-        UserError: the input or the bundle can't be read, or a number is not positive.
+        UserError: the input or the bundle can't be read, a number is not positive, or the endpoint does not answer.
     """
     if batch_size < 1 or chunk_size < 1:
         raise UserError(f"--batch_size {batch_size} and --chunk_size {chunk_size} must be at least 1")
@@ -47,13 +58,14 @@ def predict(
         raise UserError(f"--output {output} is a folder: give a file")
     loaded = load_bundle(bundle)
     part = output.with_name(f"{output.name}.part")
-    stamp = {"input": hash_path(input), "bundle": hash_path(bundle / MANIFEST_NAME), "no_llm": no_llm}
+    stamp: dict[str, object] = {
+        "input": hash_path(input),
+        "bundle": hash_path(bundle / MANIFEST_NAME),
+        "no_llm": no_llm,
+    }
+    stamp |= {"llm": llm, "llm_model": llm_model} if llm is not None else {}
     done = _count_finished(part, stamp)
-    generator = None
-    if not no_llm:
-        from moviebot.rag.generator import Generator  # imports the language model's libraries
-
-        generator = Generator(loaded.base, loaded.adapter, batch_size=batch_size)
+    generator = load_language_model(loaded, no_llm, llm, llm_model, batch_size)
     bot = MovieBot(loaded, generator)
     lines = input.read_bytes().removesuffix(b"\n").split(b"\n") if input.stat().st_size else []
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,19 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from moviebot.data.prompts import render_question_prompt, render_recommend_prompt
 from moviebot.data.schemas import Movie
+from moviebot.data.tokenise import encode_prompt
 from moviebot.errors import UserError
-from moviebot.rag.answer import MAX_QUERY_CHARS, Query, check_query
+from moviebot.modules.title_choice import choose_lines
+from moviebot.rag.answer import MAX_QUERY_CHARS, Answer, Query, check_query
 from moviebot.rag.bundle import load_bundle
+from moviebot.rag.generator import Generator
 from moviebot.rag.pipeline import MovieBot
 from tests.rag.conftest import ScriptedGenerator
 
@@ -27,10 +34,13 @@ def test_a_question_gets_the_movies_facts_and_the_models_answer(bot: MovieBot, m
     assert answer.seconds["total"] >= answer.seconds["generate"] > 0
 
 
-def test_an_invented_answer_is_said_to_be_ungrounded(bundle_folder: Path) -> None:
+def test_an_invented_answer_gives_way_to_the_fact(bundle_folder: Path) -> None:
     bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was Alan Smithee."))
     [answer] = bot.answer([Query("who directed Winter Wheat?")])
-    assert not answer.grounded
+    assert answer.answer == "It was directed by Olga Sidorova."
+    assert answer.grounded
+    assert answer.fallback
+    assert not answer.abstained
 
 
 def test_a_decline_is_an_abstention(bundle_folder: Path) -> None:
@@ -162,6 +172,86 @@ def test_an_answer_that_failed_leaves_no_memory(bundle_folder: Path) -> None:
 
 
 def test_control_characters_of_a_model_are_not_passed_on(bundle_folder: Path) -> None:
-    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was \x1b[31mOlga\u200b Sidorova."))
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: "It was \x1bOlga\u200b Sidorova.\x07"))
     [answer] = bot.answer([Query("who directed Winter Wheat?")])
-    assert answer.answer == "It was [31mOlga Sidorova."
+    assert answer.answer == "It was Olga Sidorova."
+    assert not answer.fallback
+
+
+class ContraryGenerator(ScriptedGenerator):
+    """Held to a list, with random logits; otherwise it invents."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> None:
+        super().__init__(lambda prompt: "Jaws (1975)\nJaws (1975)\nMade Up (2020)")
+        self.tokenizer = tokenizer
+        self.noise = torch.Generator().manual_seed(seed)
+
+    def choose(self, prompt: str, titles: Sequence[str], n: int) -> list[int]:
+        ids = encode_prompt(self.tokenizer, prompt)
+        return choose_lines(lambda text: torch.randn(320, generator=self.noise), self.tokenizer, ids, titles, n)
+
+
+def test_a_list_is_chosen_not_written(bundle_folder: Path, tiny_llama: Path) -> None:
+    bot = MovieBot(load_bundle(bundle_folder), ContraryGenerator(AutoTokenizer.from_pretrained(tiny_llama)))
+    queries = [
+        Query(f"I loved {movie.label}. What else should I watch?", f"c{n}") for n, movie in enumerate(bot.movies)
+    ]
+    answers = bot.answer([*queries, *(Query("more like that", query.conversation) for query in queries)])
+    lists = [answer for answer in answers if answer.intent == "recommend" and answer.prompt]
+    assert len(lists) > 12
+    for answer in lists:
+        assert len(answer.recommendations) == len(set(answer.recommendations)) == min(3, len(answer.candidates))
+        assert set(answer.recommendations) <= set(answer.candidates)
+        assert answer.movie not in answer.recommendations
+        assert answer.faults == 0
+        assert answer.seconds["generate"] > 0
+    assert any(answer.recommendations != answer.candidates[:3] for answer in lists)
+    for conversation in {query.conversation for query in queries}:
+        shown = bot.conversations.get(conversation).shown
+        assert len(shown) == len(set(shown))
+
+
+def test_a_list_has_its_reasons(bundle_folder: Path, tiny_llama: Path, movies: list[Movie]) -> None:
+    bundle = load_bundle(bundle_folder)
+    chooser = MovieBot(bundle, ContraryGenerator(AutoTokenizer.from_pretrained(tiny_llama)))
+    for bot in (MovieBot(bundle), MovieBot(bundle, ScriptedGenerator(lambda prompt: "Night Ferry (1962)")), chooser):
+        like, wish = bot.answer([Query("movies like Harbour Lights"), Query("I'm looking for a documentary")])
+        for answer in (like, wish):
+            assert len(answer.reasons) == len(answer.recommendations) > 0
+            for movie, reason in zip(answer.recommendations, answer.reasons, strict=True):
+                assert f"- {movie.label}: {reason}" in answer.answer.splitlines()
+        told = dict(zip((movie.title for movie in like.recommendations), like.reasons, strict=True))
+        if "Night Ferry" in told:
+            assert told["Night Ferry"] == "also directed by Ida Crane, with Tom Vale"
+        assert wish.reasons[0].startswith("a documentary from 2017")
+
+
+def test_one_answer_completed_is_the_one_of_a_batch(bundle_folder: Path, tiny_llama: Path) -> None:
+    """What a chat does, question by question, and what a file gets."""
+    bundle = load_bundle(bundle_folder)
+    queries = [Query("who directed Winter Wheat?"), Query("movies like Night Ferry"), Query("hello there")]
+    generator = Generator(str(tiny_llama), None, max_new_tokens=8)
+    together = MovieBot(bundle, generator).answer(queries)
+    bot = MovieBot(bundle, generator)
+    for query, other in zip(queries, together, strict=True):
+        [answer] = bot.prepare([query])
+        pieces = "".join(bot.complete(answer))
+        assert bool(pieces) is (answer.intent == "question")
+        assert (answer.answer, answer.recommendations) == (other.answer, other.recommendations)
+        assert answer.seconds["generate"] > 0 or not answer.prompt
+
+
+def test_a_follow_up_is_checked_against_what_was_asked(bundle_folder: Path, movies: list[Movie]) -> None:
+    """The prompt's question counts, whatever words led to it."""
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: ""))
+    [answer] = bot.prepare([Query("who directed Winter Wheat?")])
+    answer.query = "the second one"
+    bot.finish(answer, "It was directed by Ivan Petrov.")
+    assert answer.answer == "It was directed by Olga Sidorova."
+
+
+def test_the_link_is_of_imdb_ids_alone(movies: list[Movie]) -> None:
+    assert Answer("q", "question", movies[0]).link == "https://www.imdb.com/title/tt0000001/"
+    for tconst in ("tt1/../../evil", "1", "tt", "tt1\n", "tt\N{ARABIC-INDIC DIGIT ONE}"):
+        assert Answer("q", "question", replace(movies[0], tconst=tconst)).link is None
+    assert "link" not in Answer("q", "question", movies[0]).as_row()
