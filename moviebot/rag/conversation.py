@@ -20,10 +20,29 @@ class Conversation:
     Attributes:
         row: the catalogue row of the movie last spoken of.
         shown: rows of the movies recommended so far, which are not recommended again.
+        likes: rows of the movies the person said they like.
+        dislikes: rows of the movies they said they do not.
     """
 
     row: int | None = None
     shown: list[int] = field(default_factory=list)
+    likes: list[int] = field(default_factory=list)
+    dislikes: list[int] = field(default_factory=list)
+
+    def like(self, row: int) -> None:
+        """Note a movie that the person likes."""
+        self.likes = [*(other for other in self.likes if other != row), row]
+        self.dislikes = [other for other in self.dislikes if other != row]
+
+    def dislike(self, row: int) -> None:
+        """Note a movie that the person does not like; it is not recommended."""
+        self.dislikes = [*(other for other in self.dislikes if other != row), row]
+        self.likes = [other for other in self.likes if other != row]
+        self.mark_seen(row)
+
+    def mark_seen(self, row: int) -> None:
+        """Note a movie that the person knows; it is not recommended again."""
+        self.shown = [*(other for other in self.shown if other != row), row][-MAX_SHOWN:]
 
     def recall(self, query: str, is_recommend: bool) -> int | None:
         """Return the movie that a query without a title refers back to, or None.

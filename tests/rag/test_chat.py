@@ -23,7 +23,8 @@ def test_answers_follow_ups_and_commands(bundle_folder: Path) -> None:
         bundle_folder,
         ["/help", "", "who directed Winter Wheat?", "movies like Night Ferry", "/dance", "/new", "/exit", "hello"],
     )
-    assert "/exit leaves" in text
+    assert "/dislike" in text
+    assert "leaves (so does Ctrl-D)" in text
     assert "Olga[Sidorova]" in text  # brackets of the model are text, not markup
     assert "If you liked Night Ferry (1962)" in text
     assert "no command /dance" in text
