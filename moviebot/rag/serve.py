@@ -20,7 +20,7 @@ from moviebot.rag.bundle import load_bundle
 from moviebot.rag.feedback import FeedbackLog, Thumb
 from moviebot.rag.pipeline import MovieBot
 from moviebot.rag.rate_limit import RateLimit
-from moviebot.rag.web_html import CSS, EMPTY_CARD, NO_CANDIDATES, render_candidates, render_cards, render_text
+from moviebot.rag.web_html import CSS, EMPTY_CARD, NO_CANDIDATES, escape, render_candidates, render_cards, render_text
 from moviebot.rag.web_session import Answerer, Turn, WebSession, WebSessions
 
 if TYPE_CHECKING:
@@ -205,7 +205,9 @@ def find_turn(turns: list[Turn], index: object) -> Turn | None:
 def _show_turns(turns: list[Turn]) -> list[dict[str, str]]:
     messages = []
     for turn in turns:
-        messages += [{"role": "user", "content": turn.query}, {"role": "assistant", "content": turn.text or "…"}]
+        # Gradio takes a message for HTML even where it renders no Markdown (and cleans it): all of ours are text.
+        for role, text in (("user", turn.query), ("assistant", turn.text or "…")):
+            messages.append({"role": role, "content": escape(text)})
     return messages
 
 

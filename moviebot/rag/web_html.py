@@ -22,20 +22,26 @@ CSS = """
   background: var(--block-background-fill); overflow-wrap: anywhere; }
 .card h3 { margin: 0 0 6px; font-size: 1.05rem; }
 .card dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 12px; margin: 0; font-size: .9rem; }
-.card dt { color: var(--body-text-color-subdued); }
+.card dt { opacity: .75; }
 .card dd { margin: 0; }
 .card .reason { margin: 0 0 6px; font-size: .9rem; font-style: italic; }
 .card a { display: inline-block; margin-top: 8px; padding: 4px 0; font-size: .9rem; text-decoration: underline; }
 .candidates { margin: 0; padding-left: 1.4rem; font-size: .9rem; overflow-wrap: anywhere; }
-.quiet { color: var(--body-text-color-subdued); font-size: .9rem; margin: 0; }
+.quiet { opacity: .8; font-size: .9rem; margin: 0; }
 #heading h1 { font-size: 1.4rem; margin: 0; }
-#chat .message { overflow-wrap: anywhere; white-space: pre-wrap; }
+#chat .message { overflow-wrap: anywhere; white-space: normal; }
+#chat .message-markdown-disabled { white-space: normal; }
+#chat .message-markdown-disabled .md { white-space: pre-line; }
+#chat .top-panel { display: none; }
+#chat .message-buttons button { min-width: 36px; min-height: 36px; }
+#question textarea { font-size: 16px; }
 #examples button { min-height: 40px; font-weight: 400; text-align: left; justify-content: flex-start; }
 button:focus-visible, a:focus-visible, textarea:focus-visible { outline: 3px solid #2563eb; outline-offset: 2px; }
 footer { display: none !important; }
 @media (max-width: 640px) {
   .gradio-container, .gradio-container main { padding: 6px !important; }
-  #chat { height: 52vh !important; }
+  #chat { height: 50vh !important; }
+  #heading .quiet { font-size: .85rem; line-height: 1.35; }
 }
 """
 EMPTY_CARD = '<p class="quiet">The movie that an answer is about is shown here, with the facts used.</p>'
