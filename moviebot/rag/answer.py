@@ -113,12 +113,16 @@ def check_query(text: str) -> str:
     """Return a query, or raise where it can't be answered.
 
     Raises:
-        UserError: it is empty, or longer than :data:`MAX_QUERY_CHARS` characters.
+        UserError: it is empty, longer than :data:`MAX_QUERY_CHARS` characters, or no valid Unicode.
     """
     if not text.strip():
         raise UserError("the query is empty: ask something")
     if len(text) > MAX_QUERY_CHARS:
         raise UserError(f"the query has {len(text):,} characters, at most {MAX_QUERY_CHARS:,} are read: shorten it")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # a lone surrogate: bytes that were no UTF-8, or half of a JSON escape
+        raise UserError("the query is not valid Unicode: write it again") from error
     return text
 
 

@@ -1,5 +1,6 @@
 """A conversation in the terminal, streamed; or, where standard input is no terminal, answers to its lines."""
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -66,6 +67,8 @@ def chat(bundle: Path, no_llm: bool = False, profile: Path | None = None, histor
         _say(console, _tell_help())
         run_chat(bot, console, _read_prompt(bot, typed), known)
     else:
+        if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 make one bad line, not an end
+            sys.stdin.reconfigure(errors="surrogateescape")
         run_chat(bot, console, (line.rstrip("\n") for line in sys.stdin), known)
 
 

@@ -167,9 +167,7 @@ class Answerer:
 def find_problem(text: str) -> str | None:
     """Say why a query can't be answered, or None."""
     try:
-        check_query(text).encode("utf-8")
+        check_query(text)
     except UserError as error:
         return str(error)
-    except UnicodeEncodeError:
-        return "the query is not valid Unicode: write it again"
     return None
