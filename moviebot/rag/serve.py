@@ -62,7 +62,7 @@ def serve(
         UserError: Gradio is not installed, the bundle can't be read, or the address can't be listened at.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise UserError("the web page needs Gradio: install it with `pip install 'moviebot[web]'`")
+        raise UserError("the web page needs Gradio: install it with `pip install 'gradio>=6.31,<7'`")
     if questions_per_minute < 0:
         raise UserError(f"--questions_per_minute {questions_per_minute} must be at least 0")
     _check_address(host, port)

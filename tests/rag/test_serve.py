@@ -303,7 +303,7 @@ def test_mistakes_are_one_line_before_anything_is_loaded(
     with pytest.raises(UserError, match="no port"):
         serve(bundle_folder, port=0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'moviebot\[web\]'"):
+    with pytest.raises(UserError, match=r"pip install 'gradio>=6.31,<7'"):
         serve(bundle_folder)
 
 
