@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 QUESTIONS = (
     "Who directed The Godfather?", "how long is it?", "Movies like Heat", "another one", "What is Alien about?",
