@@ -46,6 +46,7 @@ COMMANDS = {
     "bundle": Command("moviebot.rag.bundle", "build_bundle", "put all that answering needs into one folder"),
     "export": Command("moviebot.export.command", "export_model", "merge an adapter, verify it, write it for others"),
     "chat": Command("moviebot.rag.chat", "chat", "talk to a bundle in the terminal", positional="bundle"),
+    "serve": Command("moviebot.rag.serve", "serve", "talk to a bundle in the browser", positional="bundle"),
     "answer": Command("moviebot.rag.predict", "predict", "answer a file of queries with a bundle", positional="bundle"),
     "evaluate": Command(
         "moviebot.evaluation.report", "evaluate", "measure a bundle beside the untuned models", positional="bundle"

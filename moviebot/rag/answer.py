@@ -1,6 +1,5 @@
 """A query, what it came to, and the words in which that is shown."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,6 @@ from moviebot.rag.conversation import Conversation
 from moviebot.rag.intent import Intent
 
 MAX_QUERY_CHARS = 2000
-_IMDB_ID = re.compile(r"tt\d+", re.ASCII)
 HELP = (
     "I can answer questions about a movie (who directed it, who is in it, when it came out, how long it is, what it is "
     "about) and recommend movies, for example ones like a movie you loved."
@@ -80,19 +78,6 @@ class Answer:
     fallback: bool = False
     conversation: Conversation | None = field(default=None, repr=False)
 
-    @property
-    def link(self) -> str | None:
-        """The page of the movie at IMDb; None without a movie, or where its id is not of IMDb's shape.
-
-        Example:
-            >>> Answer("Who directed Heat?", "question", Movie("tt0113277", "Heat")).link
-            'https://www.imdb.com/title/tt0113277/'
-            >>> Answer("Who directed Heat?", "question", Movie("row 7", "Heat")).link
-        """
-        if self.movie is None or not _IMDB_ID.fullmatch(self.movie.tconst):
-            return None
-        return f"https://www.imdb.com/title/{self.movie.tconst}/"
-
     def as_row(self, identifier: object = None) -> dict[str, Any]:
         """Return the JSON object that ``tools/predict.py`` writes."""
         return {
@@ -113,15 +98,14 @@ class Answer:
 
 
 def show_recommendations(answer: Answer) -> str:
-    """Write the recommendations as the person sees them, each with its reason where one is told."""
-    reasons = [f": {clean_text(reason)}" if reason else "" for reason in answer.reasons]
-    reasons += [""] * (len(answer.recommendations) - len(reasons))
-    titles = "\n".join(
-        f"- {clean_text(movie.label)}{reason}"
-        for movie, reason in zip(answer.recommendations, reasons[: len(answer.recommendations)], strict=True)
-    )
+    """Write the recommendations as the person sees them: numbered, so that "the second one" is plain, with reasons."""
+    reasons = answer.reasons or [""] * len(answer.recommendations)
+    lines = [
+        f"{place}. {clean_text(movie.label)}" + (f": {clean_text(reason)}" if reason else "")
+        for place, (movie, reason) in enumerate(zip(answer.recommendations, reasons, strict=True), start=1)
+    ]
     opening = "You could" if answer.movie is None else f"If you liked {clean_text(answer.movie.label)}, you could"
-    return frame(answer, f"{opening} watch:\n{titles}")
+    return frame(answer, "\n".join([f"{opening} watch:", *lines]))
 
 
 def frame(answer: Answer, text: str) -> str:
@@ -165,12 +149,16 @@ def check_query(text: str) -> str:
     """Return a query, or raise where it can't be answered.
 
     Raises:
-        UserError: it is empty, or longer than :data:`MAX_QUERY_CHARS` characters.
+        UserError: it is empty, longer than :data:`MAX_QUERY_CHARS` characters, or no valid Unicode.
     """
     if not text.strip():
         raise UserError("the query is empty: ask something")
     if len(text) > MAX_QUERY_CHARS:
         raise UserError(f"the query has {len(text):,} characters, at most {MAX_QUERY_CHARS:,} are read: shorten it")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # a lone surrogate: bytes that were no UTF-8, or half of a JSON escape
+        raise UserError("the query is not valid Unicode: write it again") from error
     return text
 
 

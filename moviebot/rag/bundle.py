@@ -24,6 +24,7 @@ from moviebot.data.schemas import Movie, read_catalogue, read_recommendations
 from moviebot.errors import UserError
 from moviebot.modules.encoder import encode_texts, load_encoder
 from moviebot.modules.index import MovieIndex
+from moviebot.rag.bundle_safety import check_files, check_parts
 from moviebot.rag.evidence import EvidenceReader
 from moviebot.rag.intent import IntentClassifier
 from moviebot.rag.pair_fit import fit_pair_scorer
@@ -182,9 +183,12 @@ def load_bundle(folder: Path) -> Bundle:
     """Read a bundle's folder and verify each part against ``bundle.yaml``.
 
     Raises:
-        UserError: the folder holds no bundle, or a part is absent or was changed.
+        UserError: the folder holds no bundle, a part is absent or was changed, leads out of the folder, or could run
+            code when it is read.
     """
     manifest = _read_manifest(folder)
+    check_parts(folder, manifest, _PARTS, ADAPTER)
+    check_files(folder)
     again = "build it again with `moviebot bundle`"
     for part, recorded in manifest["parts"].items():
         if not (folder / part).exists():
@@ -270,10 +274,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is no bundle (it has no {MANIFEST_NAME}): build one with `moviebot bundle`")
     try:
         manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:  # ValueError: an impossible date
         raise UserError(f"{path} is damaged: build the bundle again with `moviebot bundle`") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise UserError(f"{path} is of another format than this version reads: build it again with `moviebot bundle`")
-    if not {"parts", "base", "adapter"} <= manifest.keys() or not {*_PARTS} <= {*manifest["parts"]}:
+    if not {"parts", "base", "adapter"} <= manifest.keys() or not isinstance(manifest["parts"], dict):
+        raise UserError(f"{path} lacks an entry: build the bundle again with `moviebot bundle`")
+    if not {*_PARTS} <= {*manifest["parts"]}:
         raise UserError(f"{path} lacks an entry: build the bundle again with `moviebot bundle`")
     return manifest

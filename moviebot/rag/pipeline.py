@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from moviebot.data.prompts import read_instruction
 from moviebot.data.schemas import Movie
-from moviebot.rag.answer import NOT_FOUND, Answer, Query, show_recommendations
+from moviebot.rag.answer import Answer, Query, show_recommendations
 from moviebot.rag.bundle import Bundle
 from moviebot.rag.candidates import CandidateRanker
 from moviebot.rag.checks import MAX_RECOMMENDATIONS, choose_recommendations, strip_controls
@@ -147,8 +147,8 @@ class MovieBot:
             answer: from :meth:`prepare`; one without a prompt is whole already.
 
         Yields:
-            An answer to a question in pieces, as the model writes it, untrusted; a list is yielded by no piece. What
-            ``answer.answer`` is afterwards counts: the check may have put another text in the model's place. Leaving
+            An answer to a question in pieces, as the model writes it, without anything that a terminal would obey; a
+            list is yielded by no piece. What ``answer.answer`` is afterwards counts: the check may have put another text in the model's place. Leaving
             early stops the model, and leaves the answer as it was prepared.
         """
         if self.generator is None or not answer.prompt:
@@ -160,8 +160,8 @@ class MovieBot:
         pieces: list[str] = []
         try:
             for piece in self.generator.stream(answer.prompt):
-                pieces.append(piece)
-                yield piece if answer.intent == "question" else ""
+                pieces.append(strip_controls(piece))
+                yield pieces[-1] if answer.intent == "question" else ""
         except EndpointError as error:  # half a reply is none: the question gets the fact, the list its best candidates
             logger.warning("%s", error)
             pieces = []

@@ -121,12 +121,9 @@ def _parse(line: bytes | str) -> tuple[object, Query | str]:
     if not isinstance(text, str):
         return identifier, 'no "query" that is a text'
     try:
-        # A lone surrogate is legal JSON, but no text that can be tokenised or written.
-        check_query(text).encode("utf-8")
+        check_query(text)
     except UserError as error:
         return identifier, str(error)
-    except UnicodeEncodeError:
-        return identifier, "the query is not valid Unicode"
     return identifier, Query(text, None if conversation is None else str(conversation))
 
 
