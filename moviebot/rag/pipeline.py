@@ -148,8 +148,8 @@ class MovieBot:
 
         Yields:
             An answer to a question in pieces, as the model writes it, without anything that a terminal would obey; a
-            list is yielded by no piece. What ``answer.answer`` is afterwards counts: the check may have put another text in the model's place. Leaving
-            early stops the model, and leaves the answer as it was prepared.
+            list is yielded by no piece. What ``answer.answer`` is afterwards counts: the check may have put another
+            text in the model's place. Leaving early stops the model, and leaves the answer as it was prepared.
         """
         if self.generator is None or not answer.prompt:
             return

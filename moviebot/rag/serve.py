@@ -65,8 +65,8 @@ def serve(
         questions_per_minute: of one client's address, after ten at once; 0 for no limit.
 
     Raises:
-        UserError: Gradio is not installed, the bundle can't be read, the endpoint does not answer, or the address can't be
-            listened at.
+        UserError: Gradio is not installed, the bundle can't be read, the endpoint does not answer, or the address
+            can't be listened at.
     """
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the web page needs Gradio: install it with `pip install 'gradio>=6.31,<7'`")

@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from moviebot.data.schemas import Movie
 from moviebot.data.tokenise import encode_prompt
 from moviebot.errors import UserError
 from moviebot.modules.title_choice import choose_lines
-from moviebot.rag.answer import MAX_QUERY_CHARS, Answer, Query, check_query
+from moviebot.rag.answer import MAX_QUERY_CHARS, Query, check_query
 from moviebot.rag.bundle import load_bundle
 from moviebot.rag.generator import Generator
 from moviebot.rag.pipeline import MovieBot
