@@ -58,7 +58,12 @@ _WANTS_GOOD = re.compile(r"\b(?:good|great|best|nice|decent)\b.{0,40}\b(?:movies
 _CARRIES = re.compile(
     r"\s*(?:and|what about|how about|and what about|and how about|same (?:question )?for|or|and for|and in)\b", re.I
 )
-_PRAISES = re.compile(r"\b(?:lov(?:e|ed)|liked?|enjoy(?:ed)?|ador(?:e|ed)|favou?rites?|fan of|great|amazing)\b", re.I)
+# "movies like Heat" says what to look for, not that the person liked it.
+_PRAISES = re.compile(
+    r"\b(?:loved?|liked|i(?: really| also| do)? like|enjoy(?:ed)?|adored?|favou?rites?|fan of|"
+    r"(?:is|was|were)(?: so| really| just| absolutely)? (?:great|amazing|brilliant|fantastic|wonderful))\b",
+    re.I,
+)
 _OTHER_ONE = re.compile(r"\b(?:the|no|not)\b.*\b(?:one|original|remake|version|film|movie|other|older|newer)\b", re.I)
 _HOLDS_UP = re.compile(
     r"\b(?:like|love[ds]?|liked|similar|fan|enjoyed|watched|seen|saw|adored?|favou?rites?|after|resembl\w+|same)\b",

@@ -87,8 +87,8 @@ def test_likes_dislikes_and_seen_are_kept_and_saved(bundle_folder: Path, tmp_pat
     text = out.getvalue()
     assert "Which movie? Give its number" in text
     first, second = (part.splitlines()[1:4] for part in text.split("you could watch:")[1:])
-    assert [line[:5] for line in first] == ["  1. ", "  2. ", "  3. "]
-    disliked = first[0][5:].partition(" (")[0]
+    assert [line[:3] for line in first] == ["1. ", "2. ", "3. "]
+    disliked = first[0][3:].partition(" (")[0]
     assert f"You do not like {disliked}" in text
     assert "You have seen" in text
     assert "You like Winter Wheat (2014)." in text

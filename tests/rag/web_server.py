@@ -22,12 +22,13 @@ from tests.rag.conftest import ScriptedGenerator
 def main(folder: str, port: str, log: str, markup: str) -> None:
     """Serve until the process is ended."""
     reply = f"It {markup}" if markup else "It was Olga Sidorova."
-    bot = MovieBot(load_bundle(Path(folder)), ScriptedGenerator(lambda prompt: reply))
+    bundle = load_bundle(Path(folder))
     if markup:
-        bot.movies = [
+        bundle.movies[:] = [
             replace(one, title=f"{one.title} {markup}", description=markup) if one.title == "Winter Wheat" else one
-            for one in bot.movies
+            for one in bundle.movies
         ]
+    bot = MovieBot(bundle, ScriptedGenerator(lambda prompt: reply))
     app = build_app(Answerer(bot), FeedbackLog(Path(log)), RateLimit(0, 1))
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="error", timeout_graceful_shutdown=1)
 
