@@ -21,9 +21,9 @@ from moviebot.data.wordings import (
 
 # Unanswerable questions twice: to decline is harder to learn than to copy a fact.
 TOPIC_CYCLE: tuple[Topic, ...] = (*TOPICS, "unanswerable")
-TEMPLATE_VERSION = 7  # count up when the code below writes other words: replies are then written anew
+TEMPLATE_VERSION = 8  # count up when the code below writes other words: replies are then written anew
 OUTLINE_WORDS = 25
-NEAR_SHARE = 0.3  # of the unanswerable questions, those that a fact nearly answers: the ones a model gets wrong
+NEAR_SHARE = 0.4  # of the unanswerable questions, those that a fact nearly answers: the ones a model gets wrong
 TAUGHT_CAST = 3
 
 # A sentence ends at . ! ? before a space and a capital, a digit or a quote; not after an initial or a title ("J. Mr.").

@@ -40,10 +40,10 @@ def test_wordings_of_the_splits_are_disjoint_and_many() -> None:
     assert sum(bool(subject.test) for subject in SUBJECTS) == 60
 
 
-def test_a_third_of_the_unanswerable_questions_are_nearly_answered() -> None:
+def test_most_of_the_unanswerable_questions_are_nearly_answered() -> None:
     wordings = [wording.casefold().rstrip("?.") for wording in near_wordings("train")]
     near = [".*".join(map(re.escape, wording.split("{title}"))) for wording in wordings]
-    assert len(near) > 60
+    assert len(near) > 150
     assert not near_wordings("val")  # measured as before
     assert not near_wordings("test")
     movie = Movie(
@@ -52,7 +52,7 @@ def test_a_third_of_the_unanswerable_questions_are_nearly_answered() -> None:
     )  # fmt: skip
     asked = [pair["question"] for seed in range(60) for pair in write_seeded(movie, seed) if is_decline(pair["answer"])]
     share = sum(any(re.search(wording, question.casefold()) for wording in near) for question in asked) / len(asked)
-    assert 0.2 < share < 0.5
+    assert 0.5 < share < 0.75  # NEAR_SHARE, and those among the rest
     assert all(rate_support(question, DECLINE_ANSWER, "unanswerable", movie).fault is None for question in asked)
 
 
