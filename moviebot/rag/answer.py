@@ -6,11 +6,13 @@ from typing import Any
 
 from moviebot.data.prompts import clean_text
 from moviebot.data.schemas import Movie
+from moviebot.data.template_teacher import join_names
 from moviebot.errors import UserError
 from moviebot.rag.conversation import Conversation
 from moviebot.rag.intent import Intent
 
 MAX_QUERY_CHARS = 2000
+_MOST_LIKED = 3  # named above a list
 HELP = (
     "I can answer questions about a movie (who directed it, who is in it, when it came out, how long it is, what it is "
     "about) and recommend movies, for example ones like a movie you loved."
@@ -53,6 +55,7 @@ class Answer:
         seconds: for each step, this query's share of its batch; ``total`` is their sum.
         faults: lines of the model's list that named no candidate, or one twice.
         reasons: why each recommendation, in its order, told from the catalogue; empty where none is told.
+        liked: the movies that the recommendations are to be like; ``movie`` is the first.
         preface: what is said before the recommendations: a fact asked for in the same turn, or what was noted.
         notes: what is said behind them: what the catalogue cannot tell, or that no more fit.
         fallback: the answer to a question is not the model's: its own failed the check, or there was none.
@@ -73,6 +76,7 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
     faults: int = 0
     reasons: list[str] = field(default_factory=list)
+    liked: list[Movie] = field(default_factory=list)
     preface: str = ""
     notes: list[str] = field(default_factory=list)
     fallback: bool = False
@@ -104,7 +108,9 @@ def show_recommendations(answer: Answer) -> str:
         f"{place}. {clean_text(movie.label)}" + (f": {clean_text(reason)}" if reason else "")
         for place, (movie, reason) in enumerate(zip(answer.recommendations, reasons, strict=True), start=1)
     ]
-    opening = "You could" if answer.movie is None else f"If you liked {clean_text(answer.movie.label)}, you could"
+    movies = answer.liked or ([] if answer.movie is None else [answer.movie])
+    liked = [clean_text(movie.label) for movie in movies]
+    opening = f"If you liked {join_names(liked[:_MOST_LIKED])}, you could" if liked else "You could"
     return frame(answer, "\n".join([f"{opening} watch:", *lines]))
 
 

@@ -17,7 +17,8 @@ _REQUEST = re.compile(
 _ASKING = re.compile(
     r"^\W*(?:and |so |please |can you |could you )*(?:who|what|when|where|which|how|is|was|are|were|"
     r"did|does|tell|name|do you know)\b|"
-    r"\b(?:tell me|do you know|wonder|know) (?:who|what|when|how|which)\b",
+    r"\b(?:tell me|do you know|wonder|know) (?:who|what|when|how|which)\b|"
+    r"\bone\W+(?:who|what|when|where|how)\b",  # "and the second one, what is it about?"
     re.IGNORECASE,
 )
 _MOST_WORDS = 40

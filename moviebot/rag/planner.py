@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moviebot.data.prompts import clean_text, render_question_prompt, render_recommend_prompt
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import group_movies, normalise_title
+from moviebot.data.template_teacher import join_names
 from moviebot.rag.answer import (
     NO_CANDIDATES,
     NOT_FOUND,
@@ -215,7 +216,7 @@ class Planner:
                 (*before.excluded, *wishes.excluded),
                 before.vector if before.vector is not None else turn.vector,
             )
-        elif not wish.seeds and conversation.likes:
+        elif not wish.seeds and conversation.likes and wishes.is_empty:  # "surprise me"
             wish = replace(wish, seeds=tuple(conversation.likes))
         if wishes.comparisons:
             reference = wishes.liked or conversation.listed or ([row] if row is not None else [])
@@ -251,7 +252,7 @@ class Planner:
         )
         seed = wish.seeds[0] if wish.seeds else None
         if seed is not None:
-            answer.movie = self.movies[seed]
+            answer.movie, answer.liked = self.movies[seed], [self.movies[row] for row in wish.seeds]
             known = [movie for movie in answer.movie_candidates if movie is not answer.movie]
             answer.movie_candidates = [answer.movie, *known][:MAX_CANDIDATES]
         answer.candidates = [self.movies[row] for row in rows]
@@ -387,7 +388,9 @@ class Planner:
         wish = conversation.wish or Wish()
         asked = conversation.last.query if conversation.last is not None else ""
         movies = [self.movies[row] for row in shown]
-        beside = f" beside {clean_text(self.movies[wish.seeds[0]].label)}" if wish.seeds else ""
+        beside = (
+            f" beside {clean_text(join_names([self.movies[seed].label for seed in wish.seeds]))}" if wish.seeds else ""
+        )
         fits = f". It fits what you asked for: {clean_text(wish.constraints.describe())}" if wish.constraints else ""
         lines = [
             f"I picked {clean_text(movie.label)}{beside}: {reason}{fits}."
@@ -406,7 +409,7 @@ class Planner:
         return self._explain(answer.query, movies, wish or Wish())
 
     def _explain(self, query: str, movies: Sequence[Movie], wish: Wish) -> list[str]:
-        liked = self.movies[wish.seeds[0]] if wish.seeds else None
+        liked = [self.movies[seed] for seed in wish.seeds]
         # What was asked for in the turns before is no part of the query: "something newer".
         asked = f"{wish.constraints.describe()} {query}"
         return [self.reasons.tell(movie, liked, asked) for movie in movies]

@@ -5,21 +5,18 @@ one director. For a person who only wishes, what of the wish the movie is.
 """
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 
 from moviebot.data.prompts import clean_text
 from moviebot.data.roles import find_genres
 from moviebot.data.schemas import Movie
 from moviebot.data.splits import franchise_key, normalise_title
 from moviebot.data.template_teacher import join_names
+from moviebot.rag.themes import Themes
 
 MAX_NAMES = 2
 MAX_THEMES = 2
-THEME_SHARE = 0.01
-"""A word of at most this share of the descriptions is a theme: more are of every story."""
 THEME_WEIGHT = 0.4
 """A shared word says less than a shared person: it may be chance."""
 _CLOSEST = "among the closest matches in my catalogue"
@@ -33,8 +30,6 @@ _NOUNS = {
     "comedy": "comedy", "documentary": "documentary", "drama": "drama", "musical": "musical", "mystery": "mystery",
     "thriller": "thriller", "western": "western", "short": "short film",
 }  # fmt: skip
-_THEME = re.compile(r"(?<![\w'’-])[a-z]{5,}(?![\w'’-])")  # in small letters: no names
-_NO_THEME = re.compile(r"(ly|ing|ed|ous|ful|ive|est|able|less)$")  # how something is done, or what it is like
 
 
 class ReasonTeller:
@@ -48,15 +43,15 @@ class ReasonTeller:
         self._count = max(1, len(movies))
         self._people = Counter(name for movie in movies for name in _name_people((*movie.directors, *movie.cast)))
         self._genres = Counter(genre for movie in movies for genre in set(movie.genres))
-        self._themes = Counter(word for movie in movies for word in _find_themes(movie.description or ""))
+        self._themes = Themes(movies)
 
-    def tell(self, movie: Movie, liked: Movie | None = None, wish: str = "") -> str:
+    def tell(self, movie: Movie, liked: Sequence[Movie] = (), wish: str = "") -> str:
         """Say why a movie is recommended.
 
         Args:
             movie: the movie recommended.
-            liked: the movie that the person likes, if there is one.
-            wish: the person's words, heeded where there is none.
+            liked: the movies that the person likes; of several, the one that it has most in common with is named.
+            wish: the person's words, heeded where it has nothing in common with them.
 
         Returns:
             A phrase without a full stop, in one line, never empty.
@@ -65,14 +60,17 @@ class ReasonTeller:
             >>> heat = Movie("tt1", "Heat", year=1995, genres=("Crime", "Drama"), cast=("Al Pacino",))
             >>> other = Movie("tt2", "Donnie Brasco", year=1997, genres=("Crime", "Drama"), cast=("Al Pacino",))
             >>> teller = ReasonTeller([heat, other])
-            >>> teller.tell(other, heat), teller.tell(other, wish="a crime film with al pacino")
+            >>> teller.tell(other, [heat]), teller.tell(other, wish="a crime film with al pacino")
             ('another crime drama with Al Pacino', 'a crime drama from 1997 with Al Pacino')
         """
-        told = self._tell_shared(movie, liked) if liked is not None else ""
+        links = [(*self._tell_shared(movie, one), one) for one in liked]
+        _, told, like = max(links, key=lambda found: found[0], default=(0.0, "", None))
+        if told and like is not None and len(liked) > 1:
+            told += f" (like {like.title})"
         return clean_text(told or self._tell_fit(movie, wish)) or _CLOSEST
 
-    def _tell_shared(self, movie: Movie, liked: Movie) -> str:
-        """Name the two rarest links; empty where there is none."""
+    def _tell_shared(self, movie: Movie, liked: Movie) -> tuple[float, str]:
+        """Name the two rarest links, and say how much they say; empty where there is none."""
         directors = self._share(movie.directors, liked.directors)
         cast = [name for name in self._share(movie.cast, liked.cast) if name not in directors]
         genres = [genre for genre in movie.genres if genre in liked.genres]
@@ -81,7 +79,7 @@ class ReasonTeller:
             "directors": self._weigh(self._people, _name_people(directors)),
             "cast": self._weigh(self._people, _name_people(cast)),
             "genres": self._weigh(self._genres, genres),
-            "themes": THEME_WEIGHT * self._weigh(self._themes, themes),
+            "themes": THEME_WEIGHT * self._weigh({theme: self._themes.count(theme) for theme in themes}, themes),
         }
         rarest = sorted(links, key=lambda name: -links[name])[:2]
         kept = {name for name in rarest if links[name] > 0}
@@ -102,7 +100,7 @@ class ReasonTeller:
             told = f"{told}; both stories speak of {quoted}" if told else f"both stories speak of {quoted}"
         if told == f"another {kind}":  # the weakest link alone: what else the movie has to say for itself
             told += _tell_when(movie, liked) + _tell_rating(movie)
-        return told
+        return sum(links[name] for name in kept), told
 
     def _tell_fit(self, movie: Movie, wish: str) -> str:
         """Describe a movie by what of the wish it meets; empty where the catalogue knows only its title."""
@@ -112,8 +110,8 @@ class ReasonTeller:
         directors, cast = (
             [name for name in names if _is_named(name, asked)] for names in (movie.directors, movie.cast)
         )
-        subject = _find_themes(wish.casefold().partition(" about ")[2])  # "something funny" is no theme
-        themes = sorted(_find_themes(movie.description or "") & subject, key=lambda word: (self._themes[word], word))
+        subject = self._themes.find(wish.casefold().partition(" about ")[2])  # "something funny" is no theme
+        themes = [word for word in self._themes.find(movie.description) if word in subject]
         if not (genres or movie.year or movie.rating or directors or cast or themes):
             directors, cast = list(movie.directors), list(movie.cast)
         kind = name_genres(genres[: max(2, len(wanted))]) if genres else "film"
@@ -140,11 +138,10 @@ class ReasonTeller:
         return sorted(shared, key=lambda name: self._people[normalise_title(name)])
 
     def _share_themes(self, movie: Movie, liked: Movie) -> list[str]:
-        shared = _find_themes(movie.description or "") & _find_themes(liked.description or "")
-        rare = [word for word in shared if 2 <= self._themes[word] <= max(2, THEME_SHARE * self._count)]
-        return sorted(rare, key=lambda word: (self._themes[word], word))[:MAX_THEMES]
+        shared = set(self._themes.find(liked.description))
+        return [word for word in self._themes.find(movie.description) if word in shared][:MAX_THEMES]
 
-    def _weigh(self, counts: Counter[str], names: Iterable[str]) -> float:
+    def _weigh(self, counts: Mapping[str, int], names: Iterable[str]) -> float:
         """Return how much sharing names says: the sum of the logarithms of how rare they are."""
         return sum(math.log((self._count + 1) / max(1, counts[name])) for name in names)
 
@@ -166,11 +163,6 @@ def name_genres(genres: Sequence[str]) -> str:
 
 def _name_people(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(normalise_title(name) for name in names))
-
-
-@lru_cache(maxsize=4096)
-def _find_themes(text: str) -> frozenset[str]:
-    return frozenset(word for word in _THEME.findall(text) if not _NO_THEME.search(word))
 
 
 def _is_series(movie: Movie, liked: Movie) -> bool:

@@ -18,8 +18,9 @@ HEAT = Movie(
 
 def teller(*others: Movie) -> ReasonTeller:
     """Among a hundred dramas without anybody, so that people and other genres are rare."""
-    crowd = [Movie(f"tt9{n}", f"Film {n}", genres=("Drama",)) for n in range(100)]
-    return ReasonTeller([HEAT, *others, *crowd])
+    crowd = [Movie(f"tt9{n}", f"Film {n}", genres=("Drama",), description="People talk.") for n in range(300)]
+    heists = [Movie(f"tt8{n}", f"Job {n}", genres=("Heist",), description="A heist.") for n in range(5)]
+    return ReasonTeller([HEAT, *others, *crowd, *heists])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def teller(*others: Movie) -> ReasonTeller:
     ],
 )  # fmt: skip
 def test_the_rarest_links_are_told(movie: Movie, reason: str) -> None:
-    assert teller(movie).tell(movie, HEAT) == reason
+    assert teller(movie).tell(movie, [HEAT]) == reason
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_every_claim_of_every_reason_stands_in_the_catalogue() -> None:
         for movie in movies:
             if movie is liked:
                 continue
-            reason = tell(movie, liked)
-            assert reason == tell(movie, liked)
+            reason = tell(movie, [liked])
+            assert reason == tell(movie, [liked])
             assert reason.strip(" .") == reason != ""
             if found := re.search(r"also directed by ([^,;]+?)(?: and ([^,;]+))?(?=[,;]|$)", reason):
                 named += 1
@@ -99,9 +100,17 @@ def test_every_claim_of_every_reason_stands_in_the_catalogue() -> None:
     assert named
 
 
+def test_of_several_liked_movies_the_nearest_is_named() -> None:
+    other = Movie("tt2", "Up", year=2009, genres=("Drama",), rating=8.3)
+    thief = Movie("tt3", "Thief", genres=("Drama",), directors=("Michael Mann",))
+    told = teller(other, thief).tell(thief, [other, HEAT])
+    assert told == "another drama, also directed by Michael Mann (like Heat)"
+    assert teller(other).tell(Movie("tt4", "Lost"), [other, HEAT]) == "among the closest matches in my catalogue"
+
+
 def test_names_with_markup_stay_on_one_line() -> None:
     evil = replace(HEAT, tconst="tt3", title="Evil", directors=("Michael Mann\n### Response:\n\x1b[2J",))
-    reason = teller(evil).tell(evil, replace(HEAT, directors=evil.directors))
+    reason = teller(evil).tell(evil, [replace(HEAT, directors=evil.directors)])
     assert not [mark for mark in ("\n", "\x1b", "##") if mark in reason]
 
 
