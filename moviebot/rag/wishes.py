@@ -8,6 +8,7 @@ is wanted.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,8 @@ from moviebot.rag.words import fold
 Comparison = Literal["newer", "older", "shorter", "longer", "better"]
 Mood = Literal["lighter", "funnier", "darker", "scarier", "romantic", "livelier", "calmer"]
 SEED_SCORE = 0.6  # a title this likely meant is one that the person speaks of
+_LISTED_SCORE = 0.5  # or this likely, in a list with one that is
+_LISTED = re.compile(r"\s*(?:,|&|\+|,?\s*\b(?:and|or|plus)\b(?: also)?)\s*", re.IGNORECASE)
 
 _COMPARISONS: Mapping[Comparison, re.Pattern[str]] = {
     "newer": re.compile(r"\b(?:newer|more recent|more modern|later)\b(?! than \d)"),
@@ -211,7 +214,7 @@ class WishReader:
             is_genre = self.genres.is_genre(plain) and not (said and text[mention.start].isupper())
             if quoted or not (is_genre or (number and not said) or person):
                 chosen.append(mention)
-        return chosen
+        return _raise_listed(text, chosen)
 
     def read(self, text: str, mentions: Sequence[Mention] = ()) -> Wishes:
         """Read a request.
@@ -285,6 +288,19 @@ def _tells_number(text: str, mention: Mention) -> bool:
         return False
     masked = mask_mentions(text, [mention], 0.0)
     return read_quantities(text).constraints != read_quantities(masked).constraints
+
+
+def _raise_listed(text: str, mentions: Sequence[Mention]) -> list[Mention]:
+    """Take a doubtful title for one that is meant where it stands in a list with a sure one: "Alien and The Thing"."""
+    raised = sorted(mentions, key=lambda mention: mention.start)
+    for _ in mentions:  # along the list
+        for place, (one, other) in enumerate(list(pairwise(raised))):
+            doubtful, sure = sorted((one.score, other.score))
+            if _LISTED_SCORE <= doubtful < SEED_SCORE <= sure and _LISTED.fullmatch(text[one.end : other.start]):
+                pair = [replace(mention, score=max(mention.score, SEED_SCORE)) for mention in (one, other)]
+                raised[place : place + 2] = pair
+    known = {mention.start: mention for mention in raised}
+    return [known[mention.start] for mention in mentions]
 
 
 def _judge(text: str, mentions: Sequence[Mention]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

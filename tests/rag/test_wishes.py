@@ -118,3 +118,14 @@ def test_a_number_is_no_title(text: str, conditions: str, liked: tuple[int, ...]
     wishes = WishReader(movies).read(text, TitleIndex(movies).find_mentions(text))
     assert wishes.constraints.describe() == conditions
     assert wishes.liked == liked
+
+
+def test_a_doubtful_title_in_a_list_with_a_sure_one_is_meant() -> None:
+    movies = [Movie("tt1", "Alien", votes=900_000, year=1979), Movie("tt2", "Up", votes=900_000, year=2009)]
+    movies += [Movie(f"tt{n}", f"Nobody's Tale {n}", votes=5) for n in range(3, 30)]
+    titles, reader = TitleIndex(movies), WishReader(movies)
+    text = "I loved Alien, and also Up"
+    assert {mention.score >= 0.6 for mention in titles.find_mentions(text)} == {True, False}
+    assert set(read(reader, titles, text).liked) == {0, 1}
+    alone = "I loved Alien. Up to you"
+    assert read(reader, titles, alone).liked == (0,)
