@@ -51,6 +51,9 @@ COMMANDS = {
     "evaluate": Command(
         "moviebot.evaluation.report", "evaluate", "measure a bundle beside the untuned models", positional="bundle"
     ),
+    "annotate": Command(
+        "moviebot.evaluation.annotate", "annotate", "let people judge answers drawn at random", positional="answers"
+    ),
     "demo": Command("moviebot.demo", "run_demo", "all of the above on the embedded sample, with a report"),
 }
 TRAINING = {
