@@ -4,13 +4,18 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moviebot.data.schemas import TOPICS, QAPair, RecommendationList
+from moviebot.errors import UserError
 from moviebot.evaluation import report as report_module
 from moviebot.evaluation.figures import Row, draw_questions
-from moviebot.evaluation.report import evaluate, render_table, write_caveats
+from moviebot.evaluation.html_page import render_html
+from moviebot.evaluation.judgements import Judgement, append_judgement
+from moviebot.evaluation.report import evaluate, put_published_first, render_table, write_caveats
+from moviebot.evaluation.whole_bot import measure_intents
 from moviebot.rag.bundle import build_bundle, load_bundle
 
 
@@ -27,7 +32,19 @@ def test_the_table_is_measured_and_saved_once(
     runs.mkdir(parents=True)
     (runs / "metrics.jsonl").write_text('{"step": 1, "train/loss": 2.0}\n')
     out = tmp_path / "out"
-    evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, questions_per_topic=2, lists=2)
+    intents = tmp_path / "intents.jsonl"
+    intents.write_text('{"query": "movies like Night Ferry", "intent": "recommend"}\n')
+    judged = tmp_path / "judged.jsonl"
+    for item, verdict in (("a", "yes"), ("b", "yes"), ("c", "no"), ("d", "yes")):
+        append_judgement(judged, Judgement(item, "q", "a", "Ada", "person", verdict))
+    more: dict[str, Any] = {
+        "constraints": 3,
+        "intents": intents,
+        "annotations": [judged],
+        "questions_per_topic": 2,
+        "lists": 2,
+    }
+    evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, wandb=True, **more)
     report = (out / "report.md").read_text(encoding="utf-8")
     printed = capsys.readouterr().out
     figures = {row["name"].strip(): row for row in json.loads((out / "figures.json").read_text(encoding="utf-8"))}
@@ -35,6 +52,8 @@ def test_the_table_is_measured_and_saved_once(
         "answers, all facts asked for are in them", "unanswerable questions declined", "words an answer",
         "question -> movie, hit@1, clean", "question -> movie, hit@1, typos", "recommendations, hit@3",
         "recommendations, hit@20", "question pairs, mean cosine (published measure)",
+        "the whole bot: right movie and all facts asked for", "the whole bot: lists of none",
+        "conditions: movies shown that break one", "seconds, question, first text, p50", "intents",
         "recommend pairs, F1 at 0.5 (published measure)", "lists with an invented or repeated movie, as shown",
     ):  # fmt: skip
         assert name in figures, sorted(figures)
@@ -43,6 +62,18 @@ def test_the_table_is_measured_and_saved_once(
     assert figures["recommendations, hit@3"]["baseline"][0] == "popularity"
     assert figures["lists with an invented or repeated movie, as shown"]["untuned"] == 0
     assert figures["words an answer"]["tuned"] is None, "the bundle has no adapter"
+    validated = figures["answers that people judged right (published measure)"]
+    assert (validated["tuned"], validated["count"], validated["baseline"]) == (0.75, 4, ["published", 0.82])
+    assert "0.301 to 0.954" in report
+    assert figures["conditions: movies shown that break one"]["tuned"] == 0
+    assert figures["the whole bot: lists of more than three, repeated, invented or the movie itself"]["tuned"] == 0
+    assert (figures["intents"]["tuned"], figures["intents"]["baseline"]) == (1.0, ["keywords", 1.0])
+    assert report.index("(published measure)") < report.index("hit@1, clean")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img") == page.count("data:image/png;base64,") == 2
+    assert "<script" not in page
+    assert page.count("<tr>") == len(figures) + 1
+    assert list((out / "wandb").glob("offline-run-*/run-*.wandb"))
     assert not (out / "answers_tuned.jsonl").exists()
     assert "is not what the bundle was built with" in caplog.text
     assert "never trained on" not in report
@@ -55,10 +86,10 @@ def test_the_table_is_measured_and_saved_once(
     assert {row["topic"] for row in rows} == set(TOPICS)
 
     monkeypatch.setattr(report_module, "measure_lookup", None)  # would fail if it were measured again
-    evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, questions_per_topic=2, lists=2)
+    evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, **more)
     assert capsys.readouterr().out == printed
     with pytest.raises(TypeError):
-        evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, questions_per_topic=3, lists=2)
+        evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, **{**more, "lists": 3})
 
 
 @pytest.mark.parametrize(
@@ -111,5 +142,38 @@ def test_draws_are_balanced_and_repeatable() -> None:
 
 
 def test_cells_without_a_figure_are_empty() -> None:
-    text = render_table([Row("words", 41.26, 9.0, None, 7), Row("hit", 0.5, None, ("popularity", 0.25), 4)])
-    assert text.splitlines()[2:] == ["| words | 41.3 | 9.0 |  | 7 |", "| hit | 0.500 |  | popularity 0.250 | 4 |"]
+    text = render_table(
+        [
+            Row("words", 41.26, 9.0, None, 7, "mean"),
+            Row("hit", 0.5, None, ("popularity", 0.25), 4),
+            Row("slow", 2.5, None, None, 4, "seconds"),
+        ]
+    )
+    assert text.splitlines()[2:] == [
+        "| words | 41.3 | 9.0 |  |  | 7 |",
+        "| hit | 0.500 |  | 0.150 to 0.850 | popularity 0.250 | 4 |",
+        "| slow | 2.50 |  |  |  | 4 |",
+    ]
+
+
+def test_without_judgements_the_report_says_that_nobody_was_asked() -> None:
+    rows = put_published_first([Row("hit", 0.5, 0.5, None, 4), Row("F1 (published measure)", 0.5, 0.5, None, 4)], None)
+    assert [row.name for row in rows] == [
+        "F1 (published measure)", "answers that people judged right: nobody was asked (published measure)", "hit"
+    ]  # fmt: skip
+    assert rows[1].tuned is None
+
+
+def test_the_page_escapes_every_word(tmp_path: Path) -> None:
+    page = render_html(["<b>"], [["<script>x</script>", "1"]], "a & b", "<i>", tmp_path, [])
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "a &amp; b" in page
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"query": "hi"}\n', '{"query": "", "intent": "other"}\n'])
+def test_a_bad_file_of_intents_is_one_line(bundle_folder: Path, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "intents.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match="--intents"):
+        measure_intents(load_bundle(bundle_folder), path)

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
+from moviebot.evaluation.constraint_queries import draw_query, measure_constraints
 from moviebot.rag.answer import Query
 from moviebot.rag.bundle import Bundle
 from moviebot.rag.pipeline import MovieBot
 from tests.rag.conftest import ScriptedGenerator
-from tools.bench_constraints import draw_query, measure
 from tools.bench_dialogues import play, read_dialogues
 
 
@@ -31,7 +31,7 @@ def test_most_turns_of_the_dialogues_are_right(bot: MovieBot) -> None:
 
 
 def test_no_condition_is_broken_and_no_list_is_short(bot: MovieBot) -> None:
-    figures, faults = measure(bot, queries=120, seed=7)
+    figures, faults = measure_constraints(bot, queries=120, seed=7)
     assert figures["items shown that break a condition"] == 0, faults
     assert figures["candidates that break a condition"] == 0, faults
     assert figures["fewer than three shown although three exist"] == 0, faults
@@ -42,7 +42,7 @@ def test_the_check_notices_a_bot_that_ignores_conditions(sample_bundle: Bundle) 
     bot = MovieBot(sample_bundle)
     rank = bot.ranker.rank
     bot.ranker.rank = lambda *args, **kwargs: rank(*args, **{**kwargs, "constraints": None})  # type: ignore[method-assign]
-    figures, _ = measure(bot, queries=40, seed=7)
+    figures, _ = measure_constraints(bot, queries=40, seed=7)
     assert figures["items shown that break a condition"] > 10
 
 
