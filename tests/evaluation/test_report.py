@@ -35,15 +35,10 @@ def test_the_table_is_measured_and_saved_once(
     intents = tmp_path / "intents.jsonl"
     intents.write_text('{"query": "movies like Night Ferry", "intent": "recommend"}\n')
     judged = tmp_path / "judged.jsonl"
-    for item, verdict in (("a", "yes"), ("b", "yes"), ("c", "no"), ("d", "yes")):
-        append_judgement(judged, Judgement(item, "q", "a", "Ada", "person", verdict))
-    more: dict[str, Any] = {
-        "constraints": 3,
-        "intents": intents,
-        "annotations": [judged],
-        "questions_per_topic": 2,
-        "lists": 2,
-    }
+    for item in "abcd":
+        append_judgement(judged, Judgement(item, "q", "a", "Ada", "person", "no" if item == "c" else "yes"))
+    more: dict[str, Any] = {"constraints": 3, "intents": intents, "annotations": [judged]}
+    more |= {"questions_per_topic": 2, "lists": 2}
     evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, wandb=True, **more)
     report = (out / "report.md").read_text(encoding="utf-8")
     printed = capsys.readouterr().out
