@@ -3,7 +3,7 @@
 
     python tools/bench_latency.py BUNDLE [--n 100] [--llm URL --llm_model NAME] [--no_llm] [--seed 0]
 
-Asks questions and wishes about movies of the bundle's own catalogue, one after the other, as a chat does, after a few to
+Asks questions and wishes about movies of the bundle's own catalogue, one after the other as a chat does, after a few to
 warm up. Prints the time to the first text a person sees (of a list: the list) and to the whole answer, the steps of it,
 the loading time and the process's memory. Times are of this machine and of nothing beside it: state the threads
 (OMP_NUM_THREADS) with them.
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 from rich.console import Console
 from rich.table import Table

@@ -184,7 +184,12 @@ def build_page(answerer: Answerer, log: FeedbackLog, limit: RateLimit) -> Any:  
                     candidates = gradio.HTML(NO_CANDIDATES)
         shown = [box, chat, cards, candidates]
         plain: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        asking = {**plain, "concurrency_limit": 1, "concurrency_id": "answers", "show_progress": "minimal"}
+        asking = {
+            **plain,
+            "concurrency_limit": answerer.workers,
+            "concurrency_id": "answers",
+            "show_progress": "minimal",
+        }
         asking["show_progress_on"] = [chat]
         gradio.on([box.submit, send.click], ask, [box], shown, **asking)
         for button in examples:

@@ -1,4 +1,4 @@
-"""What the server keeps of each browser, and the one thread in which answers are made.
+"""What the server keeps of each browser, and the threads in which answers are made.
 
 Nothing of a conversation comes from the client but its own words: the transcript, the answers that a thumb is about and
 the conversation's id are the server's.
@@ -49,11 +49,13 @@ class WebSession:
         conversation: its id, which no client can guess.
         turns: the transcript, oldest first.
         restarts: how often the person began anew.
+        answering: held while an answer of this page is made: the next one waits for what it leaves to refer to.
     """
 
     conversation: str
     turns: list[Turn] = field(default_factory=list)
     restarts: int = 0
+    answering: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
     def thread(self) -> str:
@@ -94,10 +96,11 @@ class WebSessions:
 
 
 class Answerer:
-    """Makes answers one at a time, in a thread of its own, and hands their pieces on.
+    """Makes answers in threads of its own, and hands their pieces on.
 
     The pipeline is not made for several threads, and a page that is closed halfway must hold no lock: so the answers
-    are made behind a queue, and whoever waits for the pieces may leave.
+    are made behind a queue, and whoever waits for the pieces may leave. A model of our own writes one answer at a time;
+    one behind an endpoint writes as many as its ``concurrency`` says, while the pipeline still plans one at a time.
 
     Args:
         bot: answers.
@@ -105,7 +108,9 @@ class Answerer:
 
     def __init__(self, bot: MovieBot) -> None:
         self.bot = bot
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        self.workers = int(getattr(bot.generator, "concurrency", 1))
+        self._planning = Lock()
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="answers")
 
     def ask(self, session: WebSession, text: str) -> Iterator[Turn]:
         """Yield the turn as its text grows, at last with its answer; bad queries get one clear line.
@@ -122,7 +127,7 @@ class Answerer:
         session.turns = [*session.turns, turn][-MAX_TURNS:]
         pieces: queue.SimpleQueue[str | Answer | None] = queue.SimpleQueue()
         left = Event()
-        job = self._worker.submit(self._make, Query(text, session.thread), pieces, left)
+        job = self._pool.submit(self._make, session, Query(text, session.thread), pieces, left)
         try:
             yield turn
             while True:
@@ -144,20 +149,24 @@ class Answerer:
             left.set()
 
     def close(self) -> None:
-        """Drop what waits, and let the answer under way end."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """Drop what waits, and let the answers under way end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _make(self, query: Query, pieces: "queue.SimpleQueue[str | Answer | None]", left: Event) -> None:
+    def _make(
+        self, session: WebSession, query: Query, pieces: "queue.SimpleQueue[str | Answer | None]", left: Event
+    ) -> None:
         try:
-            if left.is_set():
-                return
-            [answer] = self.bot.prepare([query])
-            for piece in self.bot.complete(answer):
+            with session.answering:
                 if left.is_set():
                     return
-                if piece:
-                    pieces.put(piece)
-            pieces.put(answer)
+                with self._planning:
+                    [answer] = self.bot.prepare([query])
+                for piece in self.bot.complete(answer):
+                    if left.is_set():
+                        return
+                    if piece:
+                        pieces.put(piece)
+                pieces.put(answer)
         except Exception:  # whatever it is, one person's question must not end the server
             logger.exception("A question could not be answered")
             pieces.put(None)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +23,14 @@ from moviebot.data.schemas import Movie
 from moviebot.errors import UserError
 from moviebot.rag.answer import Answer, Query, show_recommendations
 from moviebot.rag.bundle import Bundle, load_bundle
+from moviebot.rag.endpoint import EndpointGenerator
 from moviebot.rag.feedback import FeedbackLog
 from moviebot.rag.pipeline import MovieBot
 from moviebot.rag.rate_limit import RateLimit
 from moviebot.rag.serve import find_turn, serve
 from moviebot.rag.web_html import render_cards, render_text
 from moviebot.rag.web_session import Answerer, Turn, WebSession, WebSessions
+from tests.rag.completion_server import CompletionServer
 from tests.rag.conftest import ScriptedGenerator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -328,3 +331,41 @@ def wait_for_line(path: Path) -> dict[str, Any]:
         time.sleep(0.1)
     row: dict[str, Any] = json.loads(path.read_text().splitlines()[0])
     return row
+
+
+def test_an_endpoint_writes_for_several_people_at_once(bundle: Bundle) -> None:
+    together = threading.Barrier(4, timeout=20)  # broken, and the answers with it, where one waits for another
+
+    def reply(prompt: str) -> str:
+        together.wait()
+        return "It was directed by Olga Sidorova."
+
+    with CompletionServer(reply) as server:
+        answerer = Answerer(MovieBot(bundle, EndpointGenerator(server.url, "ours")))
+        people = [WebSession(f"person-{n}") for n in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            turns = list(pool.map(lambda one: list(answerer.ask(one, "who directed Winter Wheat?"))[-1], people))
+        answerer.close()
+    assert not together.broken
+    assert [turn.answer.fallback for turn in turns if turn.answer] == [False] * 4
+
+
+def test_turns_of_one_page_wait_for_each_other(bundle: Bundle) -> None:
+    writing = threading.Lock()
+    met: list[bool] = []
+
+    def reply(prompt: str) -> str:
+        free = writing.acquire(blocking=False)
+        met.append(not free)
+        time.sleep(0.2)
+        if free:
+            writing.release()
+        return "It was directed by Olga Sidorova."
+
+    with CompletionServer(reply) as server:
+        answerer = Answerer(MovieBot(bundle, EndpointGenerator(server.url, "ours")))
+        page = WebSession("one")
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda text: list(answerer.ask(page, text)), ["who directed Winter Wheat?"] * 3))
+        answerer.close()
+    assert met == [False] * 3
