@@ -8,13 +8,16 @@ from moviebot.data.schemas import Movie, Topic
 _ASKS: dict[Topic, re.Pattern[str]] = {
     "director": re.compile(
         r"(?<!\bguy )(?<!\bperson )(?<!\bman )(?<!\bwoman )\bwho (directed|helmed)\b|\bdirected by\b"
-        r"|(\bwho('s|s| is| was| were) the|\bname the|\btell me the|^) *directors? of (?!photography|.*\bmarried\b)",
+        r"|(\bwho('s|s| is| was| were) the|\bname the|\btell me the|^) *directors? of (?!photography|.*\bmarried\b)"
+        r"|^the directors? of\W+((is|was|are|were)\W*)?(who\W*)?$",
         re.I,
     ),
     "year": re.compile(
         r"\b(what|which) year\b(?=.*\b(released?|come out|came out|out|premiered?|made|opened|open|debut\w*|hit|from"
         r"|appear(ed)?|produced|filmed)\b|( is| was)?\W*$)|\bfrom (what|which) year\b|\brelease year of\b"
-        r"|\bwhen (was|did)\b(?!.*\bdvd\b).*\b(released?|come out|came out)\b",
+        r"|\bwhen (was|did)\b(?!.*\bdvd\b).*\b(released?|come out|came out)\b"
+        # The year is what is known of it, unless the very day is asked for.
+        r"|(?<!exact )(?<!precise )(?<!dvd )\brelease date (of|for)\b(?!.*\b(day|month|dvd|blu-?ray|home)\b)",
         re.I,
     ),
     "runtime": re.compile(
@@ -27,6 +30,7 @@ _ASKS: dict[Topic, re.Pattern[str]] = {
         r"\bwho (stars?|starred|is starring|acted)\b|\bcast of\b"
         r"|\bwho('s|’s| is| are| was| were)( all)? in\W*$"
         r"|\b(name|list|tell me)\b.*\b(actors|actresses|stars|who (act|star|appear|play) in)\b"
+        r"|\bstarr(ed|ing) (who|whom|(which|what) actors)\b"
         r"|\bwho (are|were) the (main |lead )?actors\b|\b(which|what) actors (are|were|appear|play|star)\b",
         re.I,
     ),
@@ -38,7 +42,7 @@ _ASKS: dict[Topic, re.Pattern[str]] = {
 # A pattern is only tried where one of its words is there: seven patterns a question are a tenth of all the judging.
 _HINTS: dict[Topic, tuple[str, ...]] = {
     "director": ("direct", "helmed"),
-    "year": ("year", "when"),
+    "year": ("year", "when", "release date"),
     "runtime": ("how long", "time", "minutes", "longer", "shorter"),
     "genre": ("genre",),
     "cast": ("star", "act", "cast", "who"),

@@ -89,3 +89,18 @@ def test_a_topic_is_seldom_guessed_where_there_is_none() -> None:
     wordings = WORDINGS["director"]["train"]
     told = [wording for wording in wordings if guess_loosely(wording.replace("{title}", "Heat"), HEAT) == "director"]
     assert len(told) > 0.8 * len(wordings)
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("what was the release date of Heat?", "It came out in 1995."),
+        ("the movie Heat starred who?", "The cast includes Al Pacino."),
+        ("the director of Heat was?", "It was directed by Michael Mann."),
+        ("what is the exact release date of Heat?", "I don't know"),
+        ("the director of Heat is how old?", "I don't know"),
+    ],
+)
+def test_a_fact_that_the_model_overlooked_is_told(question: str, told: str) -> None:
+    heat = Movie("tt1", "Heat", year=1995, directors=("Michael Mann",), cast=("Al Pacino",))
+    assert ground_answer(question, "I don't know: the facts I have don't say.", heat).text.startswith(told)
