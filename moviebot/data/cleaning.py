@@ -22,6 +22,7 @@ from moviebot.data.replies import RAW_NAME, RUNS_NAME, Key, Reply, read_replies,
 from moviebot.data.schemas import Movie, QAPair, RecommendationList, Split, read_catalogue
 from moviebot.data.similarity import SIMILAR_COSINE, measure_similarity
 from moviebot.data.splits import SPLITS_VERSION, split_movies
+from moviebot.data.thumbs import Liked, Thumbs, make_key, name_shown, read_thumbs
 from moviebot.errors import UserError
 
 QA_NAME = "qa.jsonl"
@@ -33,7 +34,7 @@ QUIET_REPLIES = 1000  # fewer take less than two seconds, so no progress bar
 log = logging.getLogger(__name__)
 
 
-def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
+def clean(out: Path, similarity: bool = True, feedback: Path | None = None, seed: int = 0) -> None:
     """Judge what the teachers wrote, keep what is good, and write the samples to train on.
 
     Reads ``catalogue.parquet``, ``teacher_raw.jsonl`` and, with what the last runs of `moviebot teach` consist of,
@@ -44,6 +45,8 @@ def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
         out: the data folder.
         similarity: let a sentence encoder (all-MiniLM-L6-v2) look at answers that share too few words with the facts
             to be sure of; without it they are thrown away.
+        feedback: the log of thumbs that `moviebot serve` wrote: what people liked is judged as one more teacher's
+            word, and a pair that they disliked is thrown away.
         seed: decides splits, negatives and typos; the same that `moviebot teach` was given.
 
     Raises:
@@ -54,15 +57,19 @@ def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
     _check_seed(out, seed)
     inputs = [out / CATALOGUE_NAME, out / RAW_NAME]
     inputs += [out / RUNS_NAME] if (out / RUNS_NAME).is_file() else []
+    thumbs = Thumbs([], frozenset(), {}) if feedback is None else read_thumbs(feedback)
+    inputs += [] if feedback is None else [feedback]
     outputs = [out / name for name in (QA_NAME, RECOMMENDATIONS_NAME, QUESTION_PAIRS_NAME, RECOMMEND_PAIRS_NAME)]
     if is_current(out, "clean", settings=settings, inputs=inputs, outputs=outputs, seed=seed):
         log.info("%s is up to date", outputs[0])
         return
     movies = read_catalogue(inputs[0])
-    replies = read_replies(inputs[1])
-    judge = Judge(movies, split_movies(movies, seed), similarity=similarity)
+    told = name_shown(thumbs.replies, movies)
+    replies = [*read_replies(inputs[1]), *told]
+    judge = Judge(movies, split_movies(movies, seed), similarity=similarity, disliked=thumbs.disliked)
     runs = read_runs(out)
-    pairs, lists = judge.judge(replies, {id_ for run in runs for id_ in run.request_ids} if runs else None)
+    current = {id_ for run in runs for id_ in run.request_ids} | {reply.request_id for reply in told} if runs else None
+    pairs, lists = judge.judge(replies, current)
     if not pairs and not lists:
         found = ", ".join(f"{reason} {number}" for reason, number in judge.rejects.count().items() if number)
         raise UserError(f"nothing good is left of the {len(replies)} replies in {inputs[1]} ({found or 'no replies'}): "
@@ -90,6 +97,7 @@ def clean(out: Path, similarity: bool = True, seed: int = 0) -> None:
             "question_pairs": len(question_rows),
             "recommend_pairs": len(recommend_rows),
             "leakage": leakage.as_counts(),
+            **({} if feedback is None else {"thumbs": thumbs.counts}),
         },
         seconds=time.monotonic() - started, settings=settings, inputs=inputs, outputs=outputs, seed=seed,
     )  # fmt: skip
@@ -111,10 +119,19 @@ class Judge:
         movies: the catalogue.
         splits: the split of each movie.
         similarity: a sentence encoder looks at borderline answers.
+        disliked: pairs that people gave a thumb down, from :func:`~moviebot.data.thumbs.make_key`.
     """
 
-    def __init__(self, movies: Sequence[Movie], splits: Mapping[str, Split], *, similarity: bool = True) -> None:
+    def __init__(
+        self,
+        movies: Sequence[Movie],
+        splits: Mapping[str, Split],
+        *,
+        similarity: bool = True,
+        disliked: Set[Liked] = frozenset(),
+    ) -> None:
         self.splits = splits
+        self._disliked = disliked
         self._similarity = similarity
         self.rejects = Rejects("clean")
         self.counts = Counter(
@@ -204,6 +221,8 @@ class Judge:
                 self._reject("repeated_pair" if same else "duplicate_question", pair.tconst, raw)
             elif candidate.judged.fault:
                 self._reject(candidate.judged.fault, pair.tconst, candidate.judged.raw)
+            elif make_key(pair.tconst, pair.question, pair.answer) in self._disliked:
+                self._reject("disliked", pair.tconst, candidate.judged.raw)
             else:
                 kept.append(pair)
         return kept

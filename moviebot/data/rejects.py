@@ -44,6 +44,7 @@ CleanReason = Literal[
     "repeated_movie",  # twice in one list
     "too_few_recommended",  # nothing left of a list
     "too_many_recommended",  # the names behind the 200th of a list
+    "disliked",  # people gave this very answer to this question a thumb down
 ]
 Stage = Literal["catalogue", "describe", "clean"]
 Reason = CatalogueReason | DescribeReason | CleanReason
