@@ -59,6 +59,7 @@ class Answer:
         preface: what is said before the recommendations: a fact asked for in the same turn, or what was noted.
         notes: what is said behind them: what the catalogue cannot tell, or that no more fit.
         fallback: the answer to a question is not the model's: its own failed the check, or there was none.
+        looked_up: where the story in the facts was looked up; empty where all facts are the catalogue's.
         conversation: the thread it belongs to, which is told what was shown.
     """
 
@@ -80,6 +81,7 @@ class Answer:
     preface: str = ""
     notes: list[str] = field(default_factory=list)
     fallback: bool = False
+    looked_up: str = ""
     conversation: Conversation | None = field(default=None, repr=False)
 
     def as_row(self, identifier: object = None) -> dict[str, Any]:

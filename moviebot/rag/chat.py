@@ -19,6 +19,7 @@ from moviebot.rag.bundle import load_bundle
 from moviebot.rag.checks import strip_controls
 from moviebot.rag.conversation import Conversation
 from moviebot.rag.language_model import load_language_model
+from moviebot.rag.lookup import open_lookup
 from moviebot.rag.pipeline import MovieBot
 from moviebot.rag.profile import Profile, read_profile, write_profile
 from moviebot.rag.wording import tell_source
@@ -44,6 +45,9 @@ def chat(
     no_llm: bool = False,
     llm: str | None = None,
     llm_model: str | None = None,
+    lookup: tuple[str, ...] = (),
+    lookup_cache: Path | None = None,
+    contact: str | None = None,
     profile: Path | None = None,
     history: Path | None = None,
 ) -> None:
@@ -55,6 +59,10 @@ def chat(
         llm: ask an OpenAI-compatible endpoint at this address (http://localhost:8000/v1) instead of the bundle's own
             model; a key is read from the environment variable MOVIEBOT_LLM_API_KEY.
         llm_model: the model's name there.
+        lookup: wikipedia, tmdb or both, asked for the story of a movie that has none in the catalogue; nobody by
+            default.
+        lookup_cache: the folder where what they said is kept; by default one in your cache.
+        contact: your e-mail address or page, told to them.
         profile: likes and dislikes to begin with, a file that /save wrote.
         history: keep the lines typed in this file, to be recalled with the arrow keys the next time; kept nowhere
             by default.
@@ -65,10 +73,11 @@ def chat(
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     known = read_profile(profile) if profile is not None else Profile()
     typed = _open_history(history)
+    stories = open_lookup(lookup, lookup_cache, contact)
     loaded = load_bundle(bundle)
     with Console(stderr=True).status("Loading the models"):
         generator = load_language_model(loaded, no_llm, llm, llm_model)
-        bot = MovieBot(loaded, generator)
+        bot = MovieBot(loaded, generator, stories)
     if sys.stdin.isatty():
         _say(console, _tell_help())
         run_chat(bot, console, _read_prompt(bot, typed), known)
@@ -183,7 +192,7 @@ class ChatSession:
         if not answer.grounded:
             self.console.print("[dim](not all of this is in my catalogue)[/dim]")
         if answer.intent == "question" and answer.movie is not None:
-            self._whisper(tell_source(answer.movie))
+            self._whisper(tell_source(answer.movie, answer.looked_up))
 
     def _whisper(self, text: str) -> None:
         self.console.print(strip_controls(text), style="dim", markup=False, emoji=False, highlight=False)

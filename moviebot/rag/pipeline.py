@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain
 from typing import Protocol, runtime_checkable
 
-from moviebot.data.prompts import read_instruction
+from moviebot.data.prompts import read_instruction, render_question_prompt
 from moviebot.data.schemas import Movie
 from moviebot.rag.answer import Answer, Query, show_recommendations
 from moviebot.rag.bundle import Bundle
@@ -23,8 +23,9 @@ from moviebot.rag.checks import MAX_RECOMMENDATIONS, choose_recommendations, str
 from moviebot.rag.clauses import split_turn
 from moviebot.rag.conversation import Conversation, Conversations
 from moviebot.rag.endpoint import EndpointError
-from moviebot.rag.grounding import ground_answer
+from moviebot.rag.grounding import ground_answer, guess_loosely
 from moviebot.rag.intent import mask_mentions
+from moviebot.rag.lookup import StoryLookup
 from moviebot.rag.planner import Planner, Turn
 from moviebot.rag.wishes import WishReader
 
@@ -55,9 +56,13 @@ class MovieBot:
     Args:
         bundle: from :func:`~moviebot.rag.bundle.load_bundle`.
         generator: the language model, or None to fill everything but the generated text.
+        lookup: asked for the story of a movie that has none in the catalogue; None asks nobody.
     """
 
-    def __init__(self, bundle: Bundle, generator: TextGenerator | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, generator: TextGenerator | None = None, lookup: StoryLookup | None = None
+    ) -> None:
+        self.lookup = lookup
         self.movies = bundle.movies
         self.bundle = bundle
         self.generator = generator
@@ -241,7 +246,20 @@ class MovieBot:
     def _plan(self, turn: Turn, conversation: Conversation) -> Answer:
         answer = self.planner.plan(turn, conversation)
         answer.conversation = conversation
+        if self.lookup is not None and answer.prompt and answer.intent == "question":
+            self._look_up_story(answer, self.lookup)
         # What the model still has to choose is remembered when it has.
         shown = [] if self._is_chosen_by_model(answer) else self._rows(answer.recommendations)
         conversation.remember(None if answer.movie is None else self._row_of[answer.movie.tconst], shown)
         return answer
+
+    @staticmethod
+    def _look_up_story(answer: Answer, lookup: StoryLookup) -> None:
+        """Put a story into the facts of a question about one, where the catalogue has none."""
+        question = read_instruction(answer.prompt)
+        if answer.movie is None or answer.movie.description or guess_loosely(question, answer.movie) != "plot":
+            return
+        answer.movie, url = lookup.describe(answer.movie)
+        if answer.movie.description:
+            answer.prompt = render_question_prompt(question, answer.movie)
+            answer.looked_up = ", ".join(part for part in (answer.movie.description_source, url) if part)

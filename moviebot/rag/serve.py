@@ -19,6 +19,7 @@ from moviebot.rag.answer import HELP, MAX_QUERY_CHARS
 from moviebot.rag.bundle import load_bundle
 from moviebot.rag.feedback import FeedbackLog, Thumb
 from moviebot.rag.language_model import load_language_model
+from moviebot.rag.lookup import open_lookup
 from moviebot.rag.pipeline import MovieBot
 from moviebot.rag.rate_limit import RateLimit
 from moviebot.rag.web_html import CSS, EMPTY_CARD, NO_CANDIDATES, escape, render_candidates, render_cards, render_text
@@ -48,6 +49,9 @@ def serve(
     no_llm: bool = False,
     llm: str | None = None,
     llm_model: str | None = None,
+    lookup: tuple[str, ...] = (),
+    lookup_cache: Path | None = None,
+    contact: str | None = None,
     feedback: Path = Path("feedback.jsonl"),
     questions_per_minute: int = 30,
 ) -> None:
@@ -61,6 +65,10 @@ def serve(
         llm: ask an OpenAI-compatible endpoint at this address (http://localhost:8000/v1) instead of the bundle's own
             model; a key is read from the environment variable MOVIEBOT_LLM_API_KEY.
         llm_model: the model's name there.
+        lookup: wikipedia, tmdb or both, asked for the story of a movie that has none in the catalogue; nobody by
+            default.
+        lookup_cache: the folder where what they said is kept; by default one in your cache.
+        contact: your e-mail address or page, told to them.
         feedback: where thumbs up and down are appended, one JSON object a line.
         questions_per_minute: of one client's address, after ten at once; 0 for no limit.
 
@@ -74,9 +82,10 @@ def serve(
         raise UserError(f"--questions_per_minute {questions_per_minute} must be at least 0")
     _check_address(host, port)
     log = FeedbackLog(feedback)
+    stories = open_lookup(lookup, lookup_cache, contact)
     loaded = load_bundle(bundle)
     with Console(stderr=True).status("Loading the models"):
-        bot = MovieBot(loaded, load_language_model(loaded, no_llm, llm, llm_model))
+        bot = MovieBot(loaded, load_language_model(loaded, no_llm, llm, llm_model), stories)
     answerer = Answerer(bot)
     app = build_app(answerer, log, RateLimit(questions_per_minute, _BURST))
     if not _is_loopback(host):

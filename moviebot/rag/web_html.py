@@ -63,7 +63,7 @@ def render_text(answer: Answer) -> str:
     text = answer.answer or (f"That is about {clean_text(answer.movie.label)}." if answer.movie else "")
     lines = [text] if answer.grounded else [text, "(not all of this is in my catalogue)"]
     if answer.intent == "question" and answer.movie is not None:
-        lines += ["", tell_source(answer.movie)]
+        lines += ["", tell_source(answer.movie, answer.looked_up)]
     return strip_controls("\n".join(lines))
 
 

@@ -18,15 +18,20 @@ def find_link(movie: Movie) -> str | None:
     return f"https://www.imdb.com/title/{movie.tconst}/" if _IMDB_ID.fullmatch(movie.tconst) else None
 
 
-def tell_source(movie: Movie) -> str:
+def tell_source(movie: Movie, looked_up: str = "") -> str:
     """Say where an answer is from.
+
+    Args:
+        movie: what it is about.
+        looked_up: who else was asked, and where.
 
     Example:
         >>> tell_source(Movie("tt0113277", "Heat", year=1995))
         'from my catalogue: Heat (1995), https://www.imdb.com/title/tt0113277/'
     """
     link = find_link(movie)
-    return f"from my catalogue: {clean_text(movie.label)}" + (f", {link}" if link else "")
+    also = f"; the story from {clean_text(looked_up)}" if looked_up else ""
+    return f"from my catalogue: {clean_text(movie.label)}" + (f", {link}" if link else "") + also
 
 
 def tell_facts(movie: Movie) -> list[tuple[str, str]]:
