@@ -59,7 +59,9 @@ async def main() -> None:
         "users": options.users, "minutes": options.minutes, "answers": len(tally.whole), "errors": len(tally.errors),
         "error_kinds": sorted(set(tally.errors))[:5],
         "first_s": summarise(tally.first), "whole_s": summarise(tally.whole),
-        "memory_mb": {"start": memory[0], "end": memory[-1], "most": max(memory)} if memory else None,
+        "memory_mb": {"start": memory[0], "end": memory[-1], "most": max(memory),
+                      "by_minute": [memory[min(len(memory) - 1, round(n * (len(memory) - 1) / options.minutes))]
+                                    for n in range(round(options.minutes) + 1)]} if memory else None,
     }, indent=2))  # fmt: skip
 
 

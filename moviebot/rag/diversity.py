@@ -20,6 +20,8 @@ def pick_diverse(scores: Sequence[float], vectors: NDArray[np.float32], k: int, 
         >>> pick_diverse([3.0, 2.9, 2.8], same, 2, 2.0)
         [0, 2]
     """
+    if not len(scores):
+        return []
     left = np.array(scores, dtype=np.float64)
     cost = weight * float(left.std())
     likeness = np.full(len(left), -1.0)

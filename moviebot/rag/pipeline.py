@@ -194,16 +194,17 @@ class MovieBot:
         answer.answer, answer.abstained, answer.fallback = grounded.text, grounded.abstained, grounded.fallback
         answer.grounded = True
 
-    def remember(self, conversation: str, movie: str | None, shown: Sequence[str]) -> None:
-        """Note an answer that was given earlier, in another run.
+    def replay(self, query: Query, recommended: Sequence[str]) -> None:
+        """Bring a conversation to where an answer left it that was given earlier, in another run.
 
         Args:
-            conversation: its id.
-            movie: the tconst of the movie it was about, if any.
-            shown: the tconsts recommended.
+            query: what was said.
+            recommended: the tconsts that were recommended.
         """
-        rows = [self._row_of[tconst] for tconst in shown if tconst in self._row_of]
-        self.conversations.get(conversation).remember(None if movie is None else self._row_of.get(movie), rows)
+        [answer] = self.prepare([query])
+        if self._is_chosen_by_model(answer):
+            chosen = [self.movies[self._row_of[tconst]] for tconst in recommended if tconst in self._row_of]
+            self._show(answer, chosen)
 
     def _rows(self, movies: Sequence[Movie]) -> list[int]:
         return [self._row_of[movie.tconst] for movie in movies]

@@ -73,7 +73,7 @@ def predict(
         if not done and handle.tell() == 0:
             handle.write(json.dumps(stamp) + "\n")
         task = progress.add_task("Answering", total=len(lines), completed=done)
-        _replay(bot, lines[:done], part)
+        _replay(bot, lines, done, part)
         remaining = iter(lines[done:])
         while chunk := list(islice(remaining, chunk_size)):
             for row in answer_lines(bot, chunk):
@@ -138,16 +138,17 @@ def _answer_safely(bot: MovieBot, queries: list[Query]) -> list[Answer | str]:
         return [result for query in queries for result in _answer_safely(bot, [query])]
 
 
-def _replay(bot: MovieBot, lines: Sequence[bytes], part: Path) -> None:
-    """Let the bot remember the conversations of lines that an earlier run answered, as it answered them."""
+def _replay(bot: MovieBot, lines: Sequence[bytes], done: int, part: Path) -> None:
+    """Bring the conversations that go on to where an earlier run left them."""
+    going_on = {query.conversation for _, query in map(_parse, lines[done:]) if isinstance(query, Query)} - {None}
     with part.open("rb") as handle:
         handle.readline()  # the job's stamp
-        for line, answered in zip(lines, handle, strict=False):  # the part may have no more than its stamp
+        for line, answered in zip(lines[:done], handle, strict=False):  # the part may have no more than its stamp
             _, query = _parse(line)
-            row = json.loads(answered)
-            if isinstance(query, Query) and query.conversation is not None and "error" not in row:
-                movie = row["movie"]["tconst"] if row["movie"] else None
-                bot.remember(query.conversation, movie, [movie["tconst"] for movie in row["recommendations"]])
+            if isinstance(query, Query) and query.conversation in going_on:
+                row = json.loads(answered)
+                if "error" not in row:
+                    bot.replay(query, [movie["tconst"] for movie in row["recommendations"]])
 
 
 def _count_finished(part: Path, stamp: dict[str, object]) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 
 from moviebot.errors import UserError
+from moviebot.modules.host_memory import trim_host_memory
 from moviebot.rag.answer import MAX_QUERY_CHARS, Answer, Query, check_query
 from moviebot.rag.pipeline import MovieBot
 
@@ -167,6 +168,7 @@ class Answerer:
                     if piece:
                         pieces.put(piece)
                 pieces.put(answer)
+            trim_host_memory()  # answers of unequal length leave holes, with which the server would grow
         except Exception:  # whatever it is, one person's question must not end the server
             logger.exception("A question could not be answered")
             pieces.put(None)

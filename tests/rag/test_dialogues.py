@@ -1,10 +1,15 @@
 """Scripted dialogues and drawn conditions, on the embedded catalogue."""
 
+import json
 import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from moviebot.evaluation.constraint_queries import draw_query, measure_constraints
+from moviebot.rag import predict as predict_module
 from moviebot.rag.answer import Query
 from moviebot.rag.bundle import Bundle
 from moviebot.rag.pipeline import MovieBot
@@ -132,3 +137,30 @@ def test_drawn_queries_differ() -> None:
     rng = random.Random(0)
     texts = {draw_query(sample_movies(), rng)[0] for _ in range(100)}
     assert len(texts) > 95
+
+
+@pytest.mark.parametrize("place", range(0, 40, 5))
+def test_a_resumed_file_is_answered_as_one_that_was_not_stopped(
+    sample_bundle: Bundle, tmp_path: Path, place: int
+) -> None:
+    """Wishes, tastes and what the model chose go on, wherever the run was cut."""
+
+    def choose_the_last(prompt: str) -> str:
+        return "\n".join(re.findall(r"^\W*(.+ \(\d{4}\))$", prompt, re.MULTILINE)[-3:])
+
+    lines = [
+        json.dumps({"query": turn["say"], "conversation": str(dialogue["id"])}).encode()
+        for turns in zip(*[dialogue["turns"][:5] for dialogue in read_dialogues()[place : place + 3]], strict=False)
+        for dialogue, turn in zip(read_dialogues()[place : place + 3], turns, strict=True)
+    ]
+
+    def answer(bot: MovieBot, some: Sequence[bytes]) -> list[dict[str, object]]:
+        return [{**row, "seconds": None} for row in predict_module.answer_lines(bot, some)]
+
+    whole = answer(MovieBot(sample_bundle, ScriptedGenerator(choose_the_last)), lines)
+    part = tmp_path / "out.jsonl.part"
+    for done in range(3, len(lines), 4):
+        part.write_text("stamp\n" + "".join(json.dumps(row) + "\n" for row in whole[:done]))
+        bot = MovieBot(sample_bundle, ScriptedGenerator(choose_the_last))
+        predict_module._replay(bot, lines, done, part)
+        assert answer(bot, lines[done:]) == whole[done:], done

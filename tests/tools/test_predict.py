@@ -138,17 +138,6 @@ def test_an_empty_file_has_no_end_to_answer(bundle: Path, tmp_path: Path, conten
     assert len(read(tmp_path / "out.jsonl")) == len(content)
 
 
-def test_a_resumed_run_remembers_what_was_shown(bundle: Path, tmp_path: Path) -> None:
-    """From the answers that stand, not by ranking anew: the model may have chosen others than the best three."""
-    lines = [json.dumps({"query": q, "conversation": "a"}) for q in ("movies like Night Ferry", "give me another one")]
-    part = tmp_path / "out.jsonl.part"
-    row = {"movie": {"tconst": "tt0000004"}, "recommendations": [{"tconst": "tt0000009"}, {"tconst": "tt0000010"}]}
-    part.write_text("stamp\n" + json.dumps(row) + "\n")
-    bot = MovieBot(load_bundle(bundle))
-    predict_module._replay(bot, [line.encode() for line in lines[:1]], part)
-    assert (bot.conversations.get("a").row, bot.conversations.get("a").shown) == (3, [8, 9])
-
-
 def test_a_retried_batch_remembers_each_answer_once(bundle: Path) -> None:
     class FailsTogether(ScriptedGenerator):
         def generate(self, prompts: Sequence[str]) -> list[str]:
