@@ -373,7 +373,8 @@ class Planner:
         if act.places:
             return [conversation.listed[place] for place in act.places]
         single = re.search(r"\b(?:it|that|this)\b", turn.masked, re.I)
-        if not conversation.lists_last and conversation.row is not None:
+        several = re.search(r"\b(?:those|these|them|all)\b", turn.masked, re.I)
+        if not conversation.lists_last and conversation.row is not None and not several:
             return [conversation.row]
         if act.kind in ("why", "like", "dislike") and single:
             return list(conversation.listed[:1])

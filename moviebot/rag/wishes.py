@@ -27,6 +27,7 @@ from moviebot.rag.words import fold
 Comparison = Literal["newer", "older", "shorter", "longer", "better"]
 Mood = Literal["lighter", "funnier", "darker", "scarier", "romantic", "livelier", "calmer"]
 SEED_SCORE = 0.6  # a title this likely meant is one that the person speaks of
+_ORDINAL = re.compile(r"(?:the )?(?:first|second|third|last|other|1st|2nd|3rd) (?:one|movie|film)|the one|that one")
 _LISTED_SCORE = 0.5  # or this likely, in a list with one that is
 _LISTED = re.compile(r"\s*(?:,|&|\+|,?\s*\b(?:and|or|plus)\b(?: also)?)\s*", re.IGNORECASE)
 
@@ -211,6 +212,8 @@ class WishReader:
                 for hit in named
             )
             number = number or (not said and _tells_number(text, mention))
+            if _ORDINAL.fullmatch(plain) and not quoted and text[mention.start].islower():
+                continue  # "why the second one?", though a film may be called so
             is_genre = self.genres.is_genre(plain) and not (said and text[mention.start].isupper())
             if quoted or not (is_genre or (number and not said) or person):
                 chosen.append(mention)

@@ -129,3 +129,13 @@ def test_a_doubtful_title_in_a_list_with_a_sure_one_is_meant() -> None:
     assert set(read(reader, titles, text).liked) == {0, 1}
     alone = "I loved Alien. Up to you"
     assert read(reader, titles, alone).liked == (0,)
+
+
+def test_a_place_in_a_list_is_no_title() -> None:
+    movies = [Movie("tt1", "The Second One", votes=900_000, year=1979), Movie("tt2", "Heat", votes=600_000, year=1995)]
+    titles, reader = TitleIndex(movies), WishReader(movies)
+    text = "why the second one?"
+    assert titles.find_mentions(text)
+    assert reader.select(text, titles.find_mentions(text)) == []
+    for named in ("who directed The Second One?", 'who directed "the second one"?'):
+        assert reader.select(named, titles.find_mentions(named))
