@@ -127,7 +127,7 @@ class Constraints:
         return replace(
             merged,
             genres=merged.genres - newer.without_genres,
-            any_genres=tuple(group for group in merged.any_genres if not group & newer.without_genres),
+            any_genres=tuple(left for group in merged.any_genres if (left := group - newer.without_genres)),
             without_genres=merged.without_genres - asked,
             without_people=frozenset(one for one in merged.without_people if one.name not in people),
         )

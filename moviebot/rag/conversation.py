@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moviebot.rag.answer import Answer
 
 MAX_CONVERSATIONS = 10_000
+MAX_SPOKEN = 5
 MAX_SHOWN = 3000  # a thousand lists: nothing is recommended twice
 _REFERS_BACK = re.compile(
     r"\b(it|its|it's|that|this|those|these|them|one|ones|similar|another|more|else|others?|he|she|they|movie|film)\b",
@@ -67,6 +68,7 @@ class Conversation:
         pending: the words that left that in doubt.
         question: the last question, its titles masked.
         lists_last: the last turn showed recommendations.
+        spoken: rows of the movies spoken of one by one, the last at the end: "both of them".
     """
 
     row: int | None = None
@@ -82,6 +84,7 @@ class Conversation:
     pending: str = ""
     question: str = ""
     lists_last: bool = False
+    spoken: tuple[int, ...] = ()
 
     def recall(self, query: str, is_recommend: bool) -> int | None:
         """Return the movie that a query without a title refers back to, or None.
@@ -109,6 +112,7 @@ class Conversation:
         if row is not None:
             self.row = row
             self.lists_last = False
+            self.spoken = (*(other for other in self.spoken if other != row), row)[-MAX_SPOKEN:]
         if shown:
             self.shown = [*self.shown, *shown][-MAX_SHOWN:]
             self.listed = tuple(shown)
@@ -131,7 +135,7 @@ class Conversation:
     def start_over(self) -> None:
         """Forget what was spoken of and wished for; tastes, and what was shown, stay for the session."""
         self.row, self.listed, self.last, self.wish, self.offered = None, (), None, None, None
-        self.choices, self.pending, self.question, self.lists_last = (), "", "", False
+        self.choices, self.pending, self.question, self.lists_last, self.spoken = (), "", "", False, ()
 
 
 class Conversations:

@@ -37,7 +37,7 @@ _NUMBERED = re.compile(r"(?:\b(?:number|no\.?|nr\.?|option|choice)\s*|#)(one|two
 _ALL = re.compile(r"\b(?:all (?:of )?(?:them|those|these|three|3|that)|all three|every one|both|all)\b")
 _THEM = (
     r"(?:it|that(?: one)?|this(?: one)?|them|those|these|all(?: of (?:them|those|these))?|both(?: of "
-    r"them)?|all three|every one of (?:them|those)|the (?:first|second|third|last|other|former|latter|"
+    r"them)?|all three|every one of (?:them|those)|the (?:first|second|third|1st|2nd|3rd|last|other|former|latter|"
     r"middle)\b[\w ,]*|number \w+|that (?:movie|film)|(?:those|these) \w+)\b"
 )
 _END = r"\s*(?:already|too|before|yet|now|please|though|ages ago|many times|twice|,? thanks?)*\s*[.!?]*"
@@ -112,6 +112,7 @@ _FACTS = {
     "year": r"years?|decades?|age|dates?|period", "genre": r"genres?",
     "length": r"length|runtime|running time|duration",
     "rating": r"ratings?|scores?", "people": r"actors?|actress|directors?|cast|person|people",
+    "origin": r"countr(?:y|ies)|languages?|nationality",
 }  # fmt: skip
 _DROP = re.compile(
     rf"(?:any (?P<any>{'|'.join(_FACTS.values())}) (?:is fine|will do|works|would do)|(?:forget|drop|"

@@ -15,6 +15,7 @@ from moviebot.rag.words import COMMON, Word, fold, split_words
 
 _MOST_WORDS = 4
 _LEAST_LIKENESS = 0.82
+_FAMOUS = 500_000  # votes of all the movies that a person had a part in
 _DIRECTED = re.compile(
     r"(?:\b(?:by|from director|from the director|directors?|director's|filmmakers?|helmed by|by "
     r"director)|\bdirected)\s+(?:by\s+)?$",
@@ -112,7 +113,7 @@ class PeopleIndex:
         plain, end = _join(words[at : at + 1])
         if plain in COMMON:
             return None, 1
-        film_of = words[at].text[0].isupper() and _MOVIES_BEHIND.match(text[end:])
+        film_of = _MOVIES_BEHIND.match(text[end:]) and (words[at].text[0].isupper() or self._is_famous(plain))
         if (role is not None or film_of) and (known := self._by_surname.get(plain)):
             wanted = [name for name in known if role is None or role in self._roles[name]] or known
             best = max(wanted, key=lambda name: self._fame[name])
@@ -132,6 +133,11 @@ class PeopleIndex:
             if found is not None:
                 return PersonHit(start, end, self._cast_as(found[0], role), False), length
         return None, 1
+
+    def _is_famous(self, surname: str) -> bool:
+        """Say whether a surname is one famous person's: "tarantino movies", but not "space movies"."""
+        fame = [self._fame[name] for name in self._by_surname.get(surname, ())]
+        return bool(fame) and max(fame) >= max(_FAMOUS, sum(fame) / 2)
 
     def _read_role(self, before: str, hits: Sequence[PersonHit]) -> Role | None:
         if _DIRECTED.search(before):

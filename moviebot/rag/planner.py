@@ -32,7 +32,7 @@ from moviebot.rag.answer import (
 from moviebot.rag.candidates import CandidateRanker
 from moviebot.rag.checks import MAX_RECOMMENDATIONS
 from moviebot.rag.clauses import is_asking, is_request
-from moviebot.rag.constraints import Constraints
+from moviebot.rag.constraints import Constraints, Person
 from moviebot.rag.conversation import Conversation, Wish
 from moviebot.rag.dialogue_acts import Act, find_places, is_no, is_yes, pick_choice, read_act
 from moviebot.rag.fact_line import tell_fact
@@ -42,6 +42,7 @@ from moviebot.rag.resolver import MAX_CANDIDATES, SURE, Resolution
 from moviebot.rag.small_talk import reply
 from moviebot.rag.titles import Mention
 from moviebot.rag.wishes import SEED_SCORE, Wishes, WishReader, compare, weigh_moods
+from moviebot.rag.words import fold
 
 _SEED_SURE = 0.5  # or one that is this likely meant: "movies like the godfahter", but not "something funny"
 _MIXED_SURE = 0.5  # a clause is a question, or a wish, where it is at least this likely
@@ -66,6 +67,26 @@ _PRAISES = re.compile(
     re.I,
 )
 _OTHER_ONE = re.compile(r"\b(?:the|no|not)\b.*\b(?:one|original|remake|version|film|movie|other|older|newer)\b", re.I)
+_SEEN = re.compile(r"\b(?:i|we)(?:'ve| have)?(?: already| just| only| also)? (?:seen|watched|saw)\b", re.I)
+_BOTH = re.compile(r"\b(?:like|similar to|love[d]?|liked|between|mix of) (?:both|them both|the two|those two)\b", re.I)
+_BY_THEM = re.compile(
+    r"\b(?:by|from) (?:him|her|them|that (?:guy|director)|the same (?:guy|director|person|man|woman))\b|"
+    r"\b(?:same|that) director\b",
+    re.I,
+)
+_MOVIES_OF = re.compile(r"\b(?:what|how) about\b.*\b(?:movies|films|flicks|comedies|dramas|thrillers|westerns)\b", re.I)
+_RELATIVE = re.compile(r"\b(?:sequels?|prequels?|remakes?|spin-?offs?|follow-?ups?)\b", re.I)
+_DROPPED = re.compile(
+    r"(?:ok(?:ay)?,? |no,? |actually,? )*(?:drop|forget|lose|skip|never mind|ignore|leave out)(?: about)? the "
+    r"(?P<what>[\w -]+?)(?: part| thing| bit| requirement)?(?: please| then)?\W*",
+    re.I,
+)
+_TASTES = re.compile(
+    r"what (?:do|did|have) i (?:like|liked|love|told you)\b.*|"
+    r"(?:show (?:me )?|what are )?my (?:likes|tastes?|dislikes)\b.*|"
+    r"what do you know about (?:me|my tastes?)\W*",
+    re.I,
+)
 _HOLDS_UP = re.compile(
     r"\b(?:like|love[ds]?|liked|similar|fan|enjoyed|watched|seen|saw|adored?|favou?rites?|after|resembl\w+|same)\b",
     re.I,
@@ -125,6 +146,10 @@ class Planner:
             return self._rank(self._start(turn, "recommend"), offered, conversation)
         if (corrected := self._plan_namesake(turn, conversation)) is not None:
             return corrected
+        if _TASTES.fullmatch(turn.text.strip()):
+            return self._say(turn, "other", self._tell_tastes(conversation))
+        if (dropped := self._drop_genre(turn, conversation)) is not None:
+            return dropped
         act = read_act(turn.masked, len(conversation.listed))
         if act is not None and act.kind == "restart":
             conversation.start_over()
@@ -145,9 +170,14 @@ class Planner:
         wishes = self.wishes.read(turn.text, turn.mentions)
         intent = turn.guess.intent
         asks = is_asking(turn.masked)
-        if intent != "recommend" and not asks and self._refines(turn, wishes, conversation):
+        relative = _RELATIVE.search(turn.masked) is not None
+        if intent != "recommend" and not asks and not relative and self._refines(turn, wishes, conversation):
             intent = "recommend"
-        wants = not asks or _WANTS_GOOD.search(turn.masked)
+        wants = not asks or _WANTS_GOOD.search(turn.masked) or _MOVIES_OF.search(turn.masked)
+        if conversation.row is not None and not turn.named and relative:
+            intent = "question"  # "how about the sequel?" is about the movie spoken of
+        elif wishes.notes and conversation.wish is not None and wants:
+            intent = "recommend"  # "from Spain": what can't be gone by is said
         if intent != "recommend" and wants and wishes.constraints and not turn.named:
             intent = "recommend"  # "a film by Haifaa Al-Mansour": conditions are told of what one wants to see
         if wishes.disliked and not asks and not (wishes.liked or wishes.constraints or is_request(turn.masked)):
@@ -201,8 +231,16 @@ class Planner:
             row = None  # "a comedy with Tom Hanks" names no movie
         rejected = {*wishes.disliked, *wishes.excluded}
         seeds = list(wishes.liked)
+        if wishes.liked and _SEEN.search(turn.masked):
+            for seen in wishes.liked:
+                conversation.mark_seen(seen)
+        if not seeds and len(conversation.spoken) > 1 and _BOTH.search(turn.masked):
+            seeds = list(conversation.spoken[-2:])
+        wishes = self._take_director(turn, wishes, conversation)
         if row is not None and row not in rejected and row not in seeds and not wishes.liked:
             seeds.insert(0, row)
+        if wishes.constraints.people and not wishes.liked and not _HOLDS_UP.search(turn.masked):
+            seeds = []  # "more by him"
         wish = Wish(wishes.rest, tuple(seeds), wishes.constraints, wishes.moods, wishes.excluded, turn.vector)
         before = conversation.wish
         # A wish refined keeps what it was refined from; "similar ones" do so too, where there is a wish.
@@ -276,8 +314,8 @@ class Planner:
 
     def _bar(self, wish: Wish, conversation: Conversation) -> set[int]:
         """Return the rows that must not be shown."""
-        barred = {*conversation.shown, *conversation.seen, *conversation.likes, *wish.excluded}
-        for row in conversation.dislikes:
+        barred = {*conversation.shown, *conversation.seen, *conversation.likes}
+        for row in (*conversation.dislikes, *wish.excluded):
             barred |= self._series[self._groups[self.movies[row].tconst]]
         return barred
 
@@ -425,10 +463,51 @@ class Planner:
             "length": ("runtime_at_most", "runtime_at_least"),
             "rating": ("rating_at_least", "rating_at_most"),
             "people": ("people", "without_people"),
+            "origin": (),  # never a condition: nothing tells it
         }[act.fact]
         none = Constraints()
         free: Constraints = replace(wish.constraints, **{name: getattr(none, name) for name in names})
         return self._rank(self._start(turn, "recommend"), replace(wish, constraints=free), conversation)
+
+    def _drop_genre(self, turn: Turn, conversation: Conversation) -> Answer | None:
+        """Leave a genre out of the wish: "drop the horror"."""
+        wish, found = conversation.wish, _DROPPED.fullmatch(turn.masked.strip())
+        if wish is None or found is None:
+            return None
+        told = self.wishes.read(found["what"]).constraints
+        asked = told.genres.union(*told.any_genres)
+        had = wish.constraints
+        left = replace(
+            had,
+            genres=had.genres - asked,
+            any_genres=tuple(group for group in had.any_genres if not group & asked),
+            without_genres=had.without_genres - asked,
+        )
+        if not asked or left == had:
+            return None
+        return self._rank(self._start(turn, "recommend"), replace(wish, constraints=left), conversation)
+
+    def _take_director(self, turn: Turn, wishes: Wishes, conversation: Conversation) -> Wishes:
+        """Read "more by him" of the movie spoken of, unless the wish before names people."""
+        known = conversation.wish is not None and conversation.wish.constraints.people
+        if conversation.row is None or wishes.constraints.people or known or not _BY_THEM.search(turn.masked):
+            return wishes
+        directors = self.movies[conversation.row].directors
+        people = frozenset(Person(fold(name), "director", name) for name in directors)
+        conversation.shown = [*conversation.shown, conversation.row]  # they know that one
+        return replace(wishes, constraints=replace(wishes.constraints, people=(people,))) if people else wishes
+
+    def _tell_tastes(self, conversation: Conversation) -> str:
+        """Say what was noted of the person's tastes."""
+        told = [
+            f"{what}: {join_names([clean_text(self.movies[row].label) for row in rows])}"
+            for what, rows in (
+                ("You like", conversation.likes), ("You don't like", conversation.dislikes),
+                ("You have seen", conversation.seen),
+            )
+            if rows
+        ]  # fmt: skip
+        return "\n".join(told) or "You haven't told me yet what you like. Name a movie that you loved, or hated."
 
     def _note_dislikes(self, turn: Turn, rows: Sequence[int], conversation: Conversation) -> Answer:
         for row in rows:

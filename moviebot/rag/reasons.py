@@ -153,12 +153,17 @@ def name_genres(genres: Sequence[str]) -> str:
         >>> name_genres(["Crime", "Drama"]), name_genres(["Sci-Fi", "Adventure"]), name_genres(["Comedy", "Drama"])
         ('crime drama', 'science-fiction adventure film', 'comedy-drama')
     """
-    folded = [genre.casefold() for genre in genres]
+    # Catalogues write sci-fi, scifi and Sci Fi.
+    folded = [{"scifi": "sci-fi", "filmnoir": "film-noir"}.get(_plain(genre), genre.casefold()) for genre in genres]
     nouns = [_NOUNS[genre] for genre in folded if genre in _NOUNS][:2]
     before = [_ADJECTIVES.get(genre, genre) for genre in folded if genre not in _NOUNS][: 1 if nouns else 2]
     if before:
         nouns = nouns[:1]
     return " ".join([*before, "-".join(nouns) if nouns else "film"])
+
+
+def _plain(genre: str) -> str:
+    return normalise_title(genre).replace(" ", "")
 
 
 def _name_people(names: Sequence[str]) -> list[str]:

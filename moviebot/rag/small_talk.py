@@ -31,6 +31,12 @@ _LINES: tuple[tuple[str, str], ...] = (
         f"I'm moviebot, a program that knows a catalogue of movies. {HELP}",
     ),
     (
+        r"(?:ok,? |okay,? |great,? |then |cool,? )*(?:i'll|i will|let's|we'll|i think i'll) "
+        r"(?:take|watch|go with|go for|try|have) "
+        r"(?:it|that|this|the|number|both)\b.*",
+        "Enjoy the movie!",
+    ),
+    (
         r"(?:ok|okay|cool|nice|great|awesome|perfect|sounds good|that sounds (?:good|great)|good|i "
         r"see|sure|fine|alright|wow|haha|lol|"
         r"yes|yeah|no|nope|interesting|got it|i agree|maybe)[ .!]*",

@@ -134,6 +134,11 @@ _DATES = re.compile(
     r"\b(?:(?:made|released|out|(?:movies?|films?)) in|from|of|since|before|prior to|after|than|between|and|"
     r"to|until)(?: the year)? $"
 )
+_FOR_KIDS = re.compile(
+    r"\b(?:(?:for|with) (?:my |our |the |little |small |young )*(?:kids?|children|toddlers?|"
+    r"(?:\d+|five|six|seven|eight)[ -]year[ -]olds?)|(?:kid|child|family)[ -]friendly|for the whole family)\b"
+)
+_KIDS_GENRES = frozenset(("family", "animation"))
 _STREAMED = re.compile(
     r"\bon (netflix|hulu|(?:amazon )?prime(?: video)?|disney\+?|hbo(?: max)?|apple tv|max)\b|\b(streaming)\b"
 )
@@ -168,7 +173,7 @@ class Wishes:
     @property
     def is_empty(self) -> bool:
         """Whether it asks for nothing in particular."""
-        return not (self.constraints or self.comparisons or self.moods or self.liked or self.strangers)
+        return not (self.constraints or self.comparisons or self.moods or self.liked or self.strangers or self.notes)
 
 
 class WishReader:
@@ -240,6 +245,8 @@ class WishReader:
         for pattern in _MOODS.values():  # "less scary" asks for no horror film
             rest = pattern.sub(lambda match: " " * len(match[0]), rest)
         wanted, any_of, unwanted = _sort_genres(rest, self.genres.find(rest))
+        if _FOR_KIDS.search(rest) and not wanted & _KIDS_GENRES:
+            any_of = (*any_of, _KIDS_GENRES)
         with_people, without_people = _sort_people(masked, people)
         constraints = replace(
             numbers.constraints,
