@@ -22,13 +22,14 @@ from moviebot.errors import UserError
 from moviebot.pretrained import SMOLLM2
 
 GIB_IN_KIB = 2**20
-QUERIES = (
-    "Who directed The Godfather?",
-    "how long is Spirited Away",
-    "What was the budget of Alien?",
-    "I loved Blade Runner (1982). What else should I watch?",
-    "hello there",
-)
+DIALOGUES = (  # questions, a follow-up, what the facts don't tell, wishes with conditions, small talk
+    ("Who directed The Godfather?", "and how long is it?", "What was the budget of Alien?"),
+    (
+        "I loved Blade Runner (1982). What else should I watch?", "something newer", "seen the first one",
+        "why the second one?",
+    ),
+    ("a comedy from the nineties under two hours, but no romance", "who stars in the first one?", "thanks!"),
+)  # fmt: skip
 _DATA_FILES = ("catalogue.parquet", "qa.jsonl", "recommendations.jsonl")
 
 
@@ -163,17 +164,23 @@ def _run(console: Console, title: str, arguments: Sequence[str]) -> None:
 
 
 def _talk(console: Console, bundle: Path, out: Path) -> None:
-    """Chat where there is a terminal; answer five example queries where there is none."""
+    """Chat where there is a terminal; answer three example conversations where there is none."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         subprocess.run([sys.executable, "-m", "moviebot", "chat", str(bundle)], check=False)
         return
     queries, answers = out / "example_queries.jsonl", out / "example_answers.jsonl"
-    write_jsonl(queries, [{"id": number, "query": query} for number, query in enumerate(QUERIES)])
+    rows = [
+        {"id": f"{number}.{turn}", "query": query, "conversation": str(number)}
+        for number, dialogue in enumerate(DIALOGUES, start=1)
+        for turn, query in enumerate(dialogue, start=1)
+    ]
+    write_jsonl(queries, rows)
     _run(
         console,
-        "Five examples (there is no terminal to chat in)",
+        "Three conversations (there is no terminal to chat in)",
         ["answer", str(bundle), "--input", str(queries), "--output", str(answers)],
     )
     for line in answers.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        print(f"\n> {row['query']}\n{row['answer']}")
+        print(f"{chr(10) * row['id'].endswith('.1')}\n> {row['query']}\n{row['answer']}")
+    print(f"\nmoviebot chat {bundle} talks to you here, moviebot serve {bundle} in the browser.")
