@@ -26,7 +26,8 @@ from moviebot.rag.endpoint import EndpointError
 from moviebot.rag.grounding import ground_answer, guess_loosely
 from moviebot.rag.intent import mask_mentions
 from moviebot.rag.lookup import StoryLookup
-from moviebot.rag.planner import Planner, Turn
+from moviebot.rag.planner import Planner
+from moviebot.rag.turn import Turn
 from moviebot.rag.wishes import WishReader
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class MovieBot:
         self._show(answer, [answer.candidates[place] for place in places])
 
     def _show(self, answer: Answer, recommended: list[Movie]) -> None:
-        answer.recommendations, answer.reasons = recommended, self.planner.tell_reasons(answer, recommended)
+        answer.recommendations, answer.reasons = recommended, self.planner.make.tell_reasons(answer, recommended)
         answer.answer = show_recommendations(answer)
         if answer.conversation is not None:
             answer.conversation.remember(None, self._rows(recommended))
