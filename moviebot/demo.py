@@ -182,5 +182,5 @@ def _talk(console: Console, bundle: Path, out: Path) -> None:
     )
     for line in answers.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        print(f"{chr(10) * row['id'].endswith('.1')}\n> {row['query']}\n{row['answer']}")
+        print(f"\n> {row['query']}\n{row['answer']}")
     print(f"\nmoviebot chat {bundle} talks to you here, moviebot serve {bundle} in the browser.")

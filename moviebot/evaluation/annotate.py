@@ -46,7 +46,7 @@ def annotate(
     annotator: str | None = None,
     n: int = 100,
     seed: int = 0,
-    others: Sequence[Path] = (),
+    others: tuple[Path, ...] = (),
     judge: str | None = None,
     judge_model: str | None = None,
     summary: bool = False,

@@ -46,7 +46,7 @@ def evaluate(
     lists: int = 12,
     constraints: int = 60,
     intents: Path | None = None,
-    annotations: Sequence[Path] = (),
+    annotations: tuple[Path, ...] = (),
     wandb: bool = False,
     seed: int = 0,
 ) -> None:

@@ -81,7 +81,7 @@ def test_two_people_judge_the_same_answers_and_their_agreement_is_told(
     first, second = tmp_path / "ada.jsonl", tmp_path / "bo.jsonl"
     judge(answers, first, "Ada", ["y", "y", "n", "n"])
     judge(answers, second, "Bo", ["y", "n", "n", "n"])
-    annotate(answers, first, n=4, others=[second], summary=True)
+    annotate(answers, first, n=4, others=(second,), summary=True)
     out = capsys.readouterr().out
     assert "0.500" in out
     assert "0.250" in out
@@ -145,4 +145,4 @@ def test_a_file_that_is_no_judgement_is_told(answers: Path, tmp_path: Path) -> N
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"verdict": "maybe"}\n')
     with pytest.raises(UserError, match="line 1 is no judgement"):
-        annotate(answers, tmp_path / "out.jsonl", others=[bad], summary=True)
+        annotate(answers, tmp_path / "out.jsonl", others=(bad,), summary=True)

@@ -37,7 +37,7 @@ def test_the_table_is_measured_and_saved_once(
     judged = tmp_path / "judged.jsonl"
     for item in "abcd":
         append_judgement(judged, Judgement(item, "q", "a", "Ada", "person", "no" if item == "c" else "yes"))
-    more: dict[str, Any] = {"constraints": 3, "intents": intents, "annotations": [judged]}
+    more: dict[str, Any] = {"constraints": 3, "intents": intents, "annotations": (judged,)}
     more |= {"questions_per_topic": 2, "lists": 2}
     evaluate(bundle_folder, evaluation_data, out, runs=runs.parent, wandb=True, **more)
     report = (out / "report.md").read_text(encoding="utf-8")
