@@ -89,8 +89,7 @@ def ground_answer(question: str, response: str, movie: Movie) -> Grounded:
         "I don't know: the facts I have don't say."
     """
     sure = guess_topic(question, movie)
-    about_other = _OTHER_FILM.search(cut_title(question, movie)) is not None
-    if about_other or (sure is None and is_uncovered(question, movie)):
+    if is_beyond_facts(question, movie):
         kept = is_decline(response) and names_stand(response, movie, question)
         return Grounded(response if kept else DECLINE_ANSWER, abstained=True, fallback=not kept)
     if is_decline(response):
@@ -108,6 +107,18 @@ def ground_answer(question: str, response: str, movie: Movie) -> Grounded:
     ):
         return Grounded(response, abstained=False, fallback=False)
     return _tell_fact(movie, topic or guess_loosely(question, movie) or "unanswerable")
+
+
+def is_beyond_facts(question: str, movie: Movie) -> bool:
+    """Say whether a question is declined whatever the model writes: it need not be asked.
+
+    Example:
+        >>> is_beyond_facts("who directed the sequel to Up?", Movie("tt1", "Up"))
+        True
+    """
+    if _OTHER_FILM.search(cut_title(question, movie)) is not None:
+        return True
+    return guess_topic(question, movie) is None and is_uncovered(question, movie)
 
 
 def is_uncovered(question: str, movie: Movie) -> bool:

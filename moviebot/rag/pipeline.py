@@ -23,7 +23,7 @@ from moviebot.rag.checks import MAX_RECOMMENDATIONS, choose_recommendations, str
 from moviebot.rag.clauses import split_turn
 from moviebot.rag.conversation import Conversation, Conversations
 from moviebot.rag.endpoint import EndpointError
-from moviebot.rag.grounding import ground_answer, guess_loosely
+from moviebot.rag.grounding import ground_answer, guess_loosely, is_beyond_facts
 from moviebot.rag.intent import mask_mentions
 from moviebot.rag.lookup import StoryLookup
 from moviebot.rag.planner import Planner
@@ -119,10 +119,14 @@ class MovieBot:
             return
         # A choice is a few short passes a prompt: it gains nothing from a batch.
         chooses = isinstance(self.generator, TitleChooser)
+        written: list[Answer] = []
         for answer in asked:
             if chooses and answer.intent == "recommend":
                 self._choose(answer)
-        written = [answer for answer in asked if not (chooses and answer.intent == "recommend")]
+            elif self._is_declined_anyway(answer):
+                self.finish(answer, "")
+            else:
+                written.append(answer)
         started = time.perf_counter()
         responses = self.generator.generate([answer.prompt for answer in written]) if written else []
         share = (time.perf_counter() - started) / max(1, len(written))
@@ -161,6 +165,9 @@ class MovieBot:
             return
         if answer.intent == "recommend" and isinstance(self.generator, TitleChooser):
             self._choose(answer)
+            return
+        if self._is_declined_anyway(answer):  # nothing is shown that would have to be taken back
+            self.finish(answer, "")
             return
         started = time.perf_counter()
         pieces: list[str] = []
@@ -209,6 +216,13 @@ class MovieBot:
 
     def _rows(self, movies: Sequence[Movie]) -> list[int]:
         return [self._row_of[movie.tconst] for movie in movies]
+
+    @staticmethod
+    def _is_declined_anyway(answer: Answer) -> bool:
+        """Say whether the check would decline a question whatever the model wrote."""
+        if answer.intent != "question" or answer.movie is None:
+            return False
+        return is_beyond_facts(read_instruction(answer.prompt), answer.movie)
 
     def _is_chosen_by_model(self, answer: Answer) -> bool:
         return self.generator is not None and answer.intent == "recommend" and bool(answer.prompt)

@@ -247,3 +247,17 @@ def test_a_follow_up_is_checked_against_what_was_asked(bundle_folder: Path, movi
     answer.query = "the second one"
     bot.finish(answer, "It was directed by Ivan Petrov.")
     assert answer.answer == "It was directed by Olga Sidorova."
+
+
+def test_what_no_fact_tells_is_declined_without_the_model(bundle_folder: Path) -> None:
+    asked: list[str] = []
+    bot = MovieBot(load_bundle(bundle_folder), ScriptedGenerator(lambda prompt: asked.append(prompt) or "By Olga."))  # type: ignore[func-returns-value]
+    texts = ("who wrote Winter Wheat?", "who directed the sequel to Winter Wheat?")
+    for answer in bot.answer([Query(text) for text in texts]):
+        assert answer.abstained
+        assert answer.answer.startswith("I don't know")
+    for text in texts:
+        [answer] = bot.prepare([Query(text)])
+        assert list(bot.complete(answer)) == []
+        assert answer.abstained
+    assert asked == []
