@@ -258,15 +258,14 @@ class ChatSession:
             if self.conversation.row is None:
                 raise UserError("Which movie? Give its number in my last list, or its title.")
             return self.conversation.row
-        exact = [row for row, movie in enumerate(self.bot.movies) if words.casefold() in _names(movie)]
-        if len(exact) == 1:  # before the numbers: "1917" is a movie
-            return exact[0]
         listed = self.listed.recommendations if self.listed else []
+        if words.isdecimal() and len(words) < 4 and 1 <= int(words) <= len(listed):  # though a film may be called "1"
+            return self._row_of[listed[int(words) - 1].tconst]
+        exact = [row for row, movie in enumerate(self.bot.movies) if words.casefold() in _names(movie)]
+        if len(exact) == 1:
+            return exact[0]
         if words.isdecimal() and len(words) < 4 and not exact:
-            number = int(words)
-            if not 1 <= number <= len(listed):
-                raise UserError(f"My last list has {len(listed)} movies: there is no number {number}.")
-            return self._row_of[listed[number - 1].tconst]
+            raise UserError(f"My last list has {len(listed)} movies: there is no number {int(words)}.")
         check_query(words)
         if exact:
             labels = " or ".join(self._label(row) for row in exact[:5])

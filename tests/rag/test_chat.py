@@ -203,3 +203,16 @@ def test_bytes_that_are_no_text_make_one_bad_line(
     out = capsys.readouterr().out
     assert "not valid Unicode" in out
     assert "I can answer" in out
+
+
+def test_a_number_is_of_the_list_though_a_film_is_called_so(bundle_folder: Path) -> None:
+    bundle = load_bundle(bundle_folder)
+    bundle.movies[10] = replace(bundle.movies[10], title="1")
+    out = io.StringIO()
+    run_chat(
+        MovieBot(bundle), Console(file=out, soft_wrap=True), iter(["/seen 1", "movies like Night Ferry", "/like 1"])
+    )
+    text = out.getvalue()
+    assert "You have seen 1 (2017)" in text  # no list yet: the film
+    listed = text.split("\n1. ")[1].partition(" (")[0]
+    assert f"You like {listed}" in text
