@@ -229,7 +229,7 @@ class Terminal:
 @pytest.mark.slow
 def test_chat_in_a_terminal(bundle_folder: Path) -> None:
     chat = Terminal(["chat", str(bundle_folder)])
-    chat.wait_for("/exit leaves")
+    chat.wait_for("leaves (so does Ctrl-D)")
     chat.wait_for("you>")
     chat.type("half a thought\x03")  # Ctrl-C drops the line, not the chat
     chat.wait_for("you>")
