@@ -66,16 +66,17 @@ def load_dense_model(
 
 
 def gather_head_input(model: PreTrainedModel) -> RemovableHandle:
-    """Give the output matrix contiguous input: half of a prompt's pass on a CPU goes otherwise into copying it.
+    """Give the output matrix input of plain strides: half of a prompt's pass on a CPU goes otherwise into copying it.
 
-    transformers slices the last positions out of the hidden states. For such a view of three dimensions torch's linear
-    layer goes through ``bmm``, which copies the whole matrix, once for each row of the batch.
+    transformers slices the last positions out of the hidden states, a view that keeps the strides of the whole. For it
+    torch's linear layer goes through ``bmm``, which copies the whole matrix, once for each row of the batch.
+    ``contiguous`` would not do: it hands a batch of one back as it is, since a stride over one row counts for nothing.
 
     Returns:
         What undoes it.
     """
     head: nn.Module = model.get_output_embeddings()
-    return head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return head.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(memory_format=torch.contiguous_format),))
 
 
 def check_adapter(adapter: Path, base: str) -> None:
